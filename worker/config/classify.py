@@ -1,0 +1,42 @@
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from worker.config.backbone import Arch, BackboneConfig
+from worker.config.base import Auto, Config, DatasetFacts, StageConfig
+from worker.config.schedule import TrainingSchedule
+
+
+class ClassifierHeadConfig(Config):
+    """fc6, fc7 and the layer over the clusters (AlexNet's own: 4096, 4096)."""
+
+    width: int = Field(4096, ge=16)
+    dropout: float = Field(0.5, ge=0, lt=1)
+
+
+class ClassifyConfig(StageConfig):
+    """Cluster classification: the student learns the pseudo-labels from scratch (paper section 3; SPEC section 5)."""
+
+    backbone: BackboneConfig = BackboneConfig(arch=Arch.alexnet)
+    head: ClassifierHeadConfig = ClassifierHeadConfig()
+    schedule: TrainingSchedule = TrainingSchedule(epochs=90)
+    side: Annotated[int, Field(ge=48)] | Auto = Field(
+        "auto", description="images are resized to this square first; auto: the store's side"
+    )
+    crop: Annotated[int, Field(ge=48)] | Auto = Field(
+        "auto", description="random crop in training, centre crop after; auto: 227 of 256"
+    )
+    flip: bool = True
+    min_scale: float = Field(1.0, gt=0, le=1, description="crops show at least this share of the crop's side, enlarged")
+    grey: float = Field(
+        0.0, ge=0, le=1, description="share of images seen in grey, so colour alone can't tell clusters"
+    )
+    balance: Literal["images", "clusters"] = Field("images", description="draw images, or clusters, uniformly")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    holdout: float = Field(0.05, ge=0, lt=0.5, description="share of images kept to monitor; never trained on")
+    seed: int = 0
+
+    def resolved(self, facts: DatasetFacts) -> "ClassifyConfig":
+        side = facts.side if self.side == "auto" else self.side
+        crop = round(side * 227 / 256) if self.crop == "auto" else self.crop
+        return self.model_copy(update={"side": side, "crop": crop})

@@ -1,0 +1,130 @@
+"""The static graph of stages: what each reads and what each makes."""
+
+from enum import StrEnum
+
+from worker.config.base import Config
+
+
+class ArtifactKind(StrEnum):
+    upload = "upload"
+    image_store = "image_store"
+    checkpoint = "checkpoint"
+    feature_set = "feature_set"
+    centroids = "centroids"
+    pseudo_label_set = "pseudo_label_set"
+    weights = "weights"
+    evaluation = "evaluation"
+    report = "report"
+
+
+class StageName(StrEnum):
+    # Registration of a dataset, of imported weights, of imported pseudo-labels: a run of one stage each.
+    ingest = "ingest"
+    import_weights = "import_weights"
+    import_labels = "import_labels"
+    # The pipeline, in order.
+    pretrain = "pretrain"
+    extract = "extract"
+    cluster = "cluster"
+    label = "label"
+    classify = "classify"
+    export = "export"
+    evaluate = "evaluate"
+    report = "report"
+
+
+class Port(Config):
+    """One input of a stage: a role, the artifact kind that fits it, and whether the stage runs without it."""
+
+    kind: ArtifactKind
+    optional: bool = False
+
+
+class StageSpec(Config):
+    name: StageName
+    inputs: dict[str, Port]
+    """Role -> what fits. What no stage of the run makes must come with the request; `store` is the dataset's."""
+    outputs: dict[str, ArtifactKind]
+    code_version: int = 1
+    """Raised whenever the stage's results change for the same config and inputs; part of the stage key."""
+
+
+def _port(kind: ArtifactKind, *, optional: bool = False) -> Port:
+    return Port(kind=kind, optional=optional)
+
+
+_STORE = _port(ArtifactKind.image_store)
+_CHECKPOINT = _port(ArtifactKind.checkpoint)
+_MAYBE_CHECKPOINT = _port(ArtifactKind.checkpoint, optional=True)
+_LABELS = _port(ArtifactKind.pseudo_label_set)
+
+PIPELINE: dict[StageName, StageSpec] = {
+    spec.name: spec
+    for spec in (
+        StageSpec(name=StageName.pretrain, inputs={"store": _STORE}, outputs={"teacher": ArtifactKind.checkpoint}),
+        StageSpec(
+            name=StageName.extract,
+            inputs={"store": _STORE, "teacher": _CHECKPOINT},
+            outputs={"features": ArtifactKind.feature_set},
+        ),
+        StageSpec(
+            name=StageName.cluster,
+            inputs={"features": _port(ArtifactKind.feature_set)},
+            outputs={"centroids": ArtifactKind.centroids},
+        ),
+        StageSpec(
+            name=StageName.label,
+            inputs={
+                "store": _STORE,
+                "features": _port(ArtifactKind.feature_set),
+                "centroids": _port(ArtifactKind.centroids),
+            },
+            outputs={"labels": ArtifactKind.pseudo_label_set},
+        ),
+        StageSpec(
+            name=StageName.classify,
+            inputs={"store": _STORE, "labels": _LABELS},
+            outputs={"student": ArtifactKind.checkpoint},
+        ),
+        StageSpec(
+            name=StageName.export,
+            inputs={"student": _CHECKPOINT, "teacher": _MAYBE_CHECKPOINT},
+            outputs={"weights": ArtifactKind.weights},
+        ),
+        StageSpec(
+            name=StageName.evaluate,
+            inputs={"store": _STORE, "student": _CHECKPOINT, "teacher": _MAYBE_CHECKPOINT},
+            outputs={"evaluation": ArtifactKind.evaluation},
+        ),
+        StageSpec(
+            name=StageName.report,
+            inputs={
+                "store": _STORE,
+                "labels": _LABELS,
+                "student": _CHECKPOINT,
+                "teacher": _MAYBE_CHECKPOINT,
+                "centroids": _port(ArtifactKind.centroids, optional=True),
+                "evaluation": _port(ArtifactKind.evaluation, optional=True),
+            },
+            outputs={"report": ArtifactKind.report},
+        ),
+    )
+}
+"""The stages of a pipeline run, in topological order."""
+
+REGISTRATIONS: dict[StageName, StageSpec] = {
+    StageName.ingest: StageSpec(name=StageName.ingest, inputs={}, outputs={"store": ArtifactKind.image_store}),
+    StageName.import_weights: StageSpec(
+        name=StageName.import_weights,
+        inputs={"upload": _port(ArtifactKind.upload)},
+        outputs={"checkpoint": ArtifactKind.checkpoint},
+    ),
+    StageName.import_labels: StageSpec(
+        name=StageName.import_labels,
+        inputs={"store": _STORE, "upload": _port(ArtifactKind.upload)},
+        outputs={"labels": ArtifactKind.pseudo_label_set},
+    ),
+}
+"""Runs of one stage. `ingest` reads no artifact: its `source` path is resolved by the worker from the dataset's row."""
+
+STAGES: dict[StageName, StageSpec] = {**REGISTRATIONS, **PIPELINE}

@@ -1,0 +1,94 @@
+"""Named pipeline configs, and how a request's overrides are laid over them."""
+
+from enum import StrEnum
+from typing import Any
+
+from worker.config.backbone import Arch, BackboneConfig
+from worker.config.classify import ClassifyConfig
+from worker.config.cluster import ClusterConfig
+from worker.config.evaluate import EvaluateConfig
+from worker.config.extract import ExtractConfig
+from worker.config.pretrain import JigsawConfig, PretrainConfig, PuzzleHeadConfig
+from worker.config.run import PipelineConfig
+from worker.config.schedule import TrainingSchedule
+
+
+class Preset(StrEnum):
+    paper = "paper"
+    """The paper's sizes and schedules: ImageNet-like sets, days on GPUs."""
+    small = "small"
+    """About 10,000 images, one GPU, under an hour."""
+    demo = "demo"
+    """A few thousand images, two CPU cores, minutes."""
+
+
+def preset_config(preset: Preset) -> PipelineConfig:
+    match preset:
+        case Preset.paper:
+            return PipelineConfig()
+        case Preset.small:
+            return _small()
+        case Preset.demo:
+            return _demo()
+
+
+def with_overrides(config: PipelineConfig, overrides: dict[str, Any]) -> PipelineConfig:
+    """`config` with nested `overrides` laid over it; raises pydantic's ValidationError naming each unknown key."""
+    return PipelineConfig.model_validate(_merged(config.model_dump(mode="json"), overrides))
+
+
+def _merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in overrides.items():
+        below = base.get(key)
+        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _small() -> PipelineConfig:
+    return PipelineConfig(
+        pretrain=PretrainConfig(
+            backbone=BackboneConfig(arch=Arch.vgg16, norm="batch"),
+            pretext=JigsawConfig(permutations=300, min_hamming=5, random_crop=True, crop=144, side=160),
+            head=PuzzleHeadConfig(fc6=512, fc7=2048),
+            schedule=TrainingSchedule(epochs=200, batch=256, lr=0.05, shape="cosine", warmup=0.02),
+        ),
+        extract=ExtractConfig(side=160),
+        cluster=ClusterConfig(k="auto", l2_normalise=True),
+        classify=ClassifyConfig(
+            backbone=BackboneConfig(arch=Arch.alexnet_torchvision),
+            side=160,
+            crop=144,
+            schedule=TrainingSchedule(epochs=120, batch=256, lr=0.05, shape="cosine", warmup=0.02),
+        ),
+        evaluate=EvaluateConfig(seeds=(0, 1, 2)),
+    )
+
+
+def _demo() -> PipelineConfig:
+    return PipelineConfig(
+        pretrain=PretrainConfig(
+            backbone=BackboneConfig(arch=Arch.vgg16, width=0.25, norm="batch"),
+            pretext=JigsawConfig(
+                side=112,
+                crop=96,
+                tile=26,
+                jitter=5,
+                channel_jitter=1,
+                random_crop=True,
+                permutations=100,
+                min_hamming=5,
+            ),
+            head=PuzzleHeadConfig(fc6=256, fc7=512, dropout=0.1, norm="batch"),
+            schedule=TrainingSchedule(minutes=3.5, batch=64, lr=0.02, shape="cosine", warmup=0.02),
+        ),
+        extract=ExtractConfig(side=112, crop=96),
+        cluster=ClusterConfig(k="auto", l2_normalise=True),
+        classify=ClassifyConfig(
+            backbone=BackboneConfig(arch=Arch.alexnet_torchvision),
+            side=160,
+            crop=144,
+            schedule=TrainingSchedule(minutes=3.5, batch=64, lr=0.02, shape="cosine", warmup=0.02),
+        ),
+        evaluate=EvaluateConfig(max_dims=2304, probe_epochs=30),
+    )
