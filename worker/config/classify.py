@@ -2,7 +2,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from worker.config.backbone import Arch, BackboneConfig
+from models.config import Arch, BackboneConfig
 from worker.config.base import Auto, Config, DatasetFacts, StageConfig
 from worker.config.schedule import TrainingSchedule
 

@@ -2,7 +2,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from worker.config.backbone import BackboneConfig
+from models.config import BackboneConfig
 from worker.config.base import StageConfig
 
 Format = Literal["safetensors", "torchvision", "onnx", "pt2"]

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Any
 
-from worker.config.backbone import Arch, BackboneConfig
+from models.config import Arch, BackboneConfig
 from worker.config.classify import ClassifyConfig
 from worker.config.cluster import ClusterConfig
 from worker.config.evaluate import EvaluateConfig

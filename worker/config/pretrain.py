@@ -2,7 +2,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from worker.config.backbone import Arch, BackboneConfig
+from models.config import Arch, BackboneConfig
 from worker.config.base import Auto, Config, DatasetFacts, StageConfig
 from worker.config.schedule import TrainingSchedule
 

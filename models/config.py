@@ -1,11 +1,9 @@
-"""Which network, how wide, with which normalisation."""
+"""Which network, how wide, with which normalisation. Free of torch: requests carry this config."""
 
 from enum import StrEnum
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
-
-from worker.config.base import Config
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Arch(StrEnum):
@@ -16,7 +14,9 @@ class Arch(StrEnum):
     vgg16 = "vgg16"
 
 
-class BackboneConfig(Config):
+class BackboneConfig(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
     arch: Arch
     width: float = Field(1.0, ge=0.125, le=1.0, description="channel multiplier; 1 is the published network")
     norm: Literal["none", "batch", "lrn"] = Field(
