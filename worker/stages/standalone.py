@@ -11,7 +11,7 @@ from worker.config.base import StageConfig
 from worker.stages.contract import Context, Inputs, Level, Result, StageError
 
 C = TypeVar("C", bound=StageConfig)
-I = TypeVar("I", bound=Inputs)
+In = TypeVar("In", bound=Inputs)
 
 
 class LocalContext:
@@ -63,7 +63,7 @@ class LocalContext:
             sys.stderr.write(text + end)
 
 
-def main(run: Callable[[C, I, Context], Result], config_class: type[C], inputs_class: type[I]) -> None:
+def main(run: Callable[[C, In, Context], Result], config_class: type[C], inputs_class: type[In]) -> None:
     """The command line of a stage: inputs as `--role path`, the config as JSON, the result as JSON on stdout."""
     parser = argparse.ArgumentParser(description=config_class.__doc__)
     parser.add_argument("--config", default="{}", help="JSON, or @file")
