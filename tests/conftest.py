@@ -10,7 +10,7 @@ import pytest
 import redis
 from pydantic import SecretStr
 
-from app.db.migrate import migrate
+from app.db.migrate import upgrade
 from app.embedded.servers import Servers
 from app.settings import Settings
 
@@ -34,13 +34,7 @@ def migrated(servers: Servers) -> str:
     """The name of a database that the real migrations made; tests clone it."""
     with servers.postgres.connect() as connection:
         connection.execute(f"CREATE DATABASE {TEMPLATE}")
-    migrate(
-        Settings(
-            database_url=SecretStr(servers.postgres.url(TEMPLATE)),
-            broker_url=SecretStr(servers.valkey.url()),
-            storage_root=servers.folder,
-        )
-    )
+    upgrade(servers.postgres.url(TEMPLATE))
     return TEMPLATE
 
 
