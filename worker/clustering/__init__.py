@@ -1,0 +1,1 @@
+"""Feature sets, k-means and nearest centres: numpy and faiss, nothing of the service."""

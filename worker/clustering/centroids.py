@@ -1,0 +1,68 @@
+"""The centroids on disk: the centres and how they came about."""
+
+import json
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from worker.config.reasons import Reason
+from worker.stages.contract import StageError
+
+
+class ClusteringFacts(BaseModel):
+    """`clustering.json`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    k: int
+    dim: int
+    l2_normalise: bool
+    """The centres lie among features that were projected to the unit sphere."""
+    sizes: list[int]
+    """Images per cluster, of all images, the sampled-out ones too."""
+    entropy: float
+    entropy_normalised: float
+    smallest: int
+    largest: int
+    tiny_share: float
+    giant_share: float
+    inertia: float
+    inertia_per_iteration: list[float]
+    iterations: int
+    """Done by the best restart; fewer than asked for where no image changed its cluster any more."""
+    empty_reseeded: int
+    seconds_per_iteration: float
+    engine: str
+    tap: str
+    shape: tuple[int, int, int]
+    conv1_stride: int | None = None
+    checkpoint: dict[str, Any]
+    """The network that made the features."""
+
+
+class Centroids:
+    """`(k, dim)` float32 centres with their facts. Raises `StageError(artifact_corrupt)` where the files disagree."""
+
+    def __init__(self, centres: NDArray[np.float32], facts: ClusteringFacts) -> None:
+        self.centres = centres
+        self.facts = facts
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        try:
+            facts = ClusteringFacts.model_validate(json.loads((folder / "clustering.json").read_text()))
+            centres = np.load(folder / "centroids.npy")
+        except (OSError, ValueError, ValidationError) as error:
+            raise StageError(Reason.artifact_corrupt, f"The centroids can't be read: {error}") from error
+        if centres.shape != (facts.k, facts.dim):
+            message = f"The centroids are {centres.shape}, but clustering.json says ({facts.k}, {facts.dim})."
+            raise StageError(Reason.artifact_corrupt, message)
+        return cls(centres, facts)
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / "centroids.npy", self.centres)
+        (folder / "clustering.json").write_text(self.facts.model_dump_json(indent=2))

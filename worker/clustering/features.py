@@ -1,0 +1,101 @@
+"""The feature set on disk: one row of values per image, read piece by piece as float32."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from worker.config.reasons import Reason
+from worker.stages.contract import StageError
+
+CHUNK_BYTES = 128 << 20
+"""Float32 bytes of one piece: large enough for full speed, small enough for any machine."""
+
+
+class FeatureFacts(BaseModel):
+    """`features.json`: what the rows are, and which network and images they come from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    count: int
+    dim: int
+    tap: str
+    shape: tuple[int, int, int]
+    """`(channels, height, width)`; a row is this map flattened channel by channel (C order)."""
+    dtype: Literal["fp16", "fp32"]
+    side: int
+    crop: int
+    conv1_stride: int | None = None
+    store: str
+    """Digest of the image store, so that features and images can't be mixed up."""
+    checkpoint: dict[str, Any]
+    """Which network: role, architecture, sha256 of its weights."""
+
+
+class FeatureSet:
+    """A `count x dim` matrix in a memory map, with its facts.
+
+    Raises `StageError(artifact_corrupt)` where the files are missing or disagree.
+    """
+
+    def __init__(self, matrix: NDArray[Any], facts: FeatureFacts) -> None:
+        self.matrix = matrix
+        self.facts = facts
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        try:
+            facts = FeatureFacts.model_validate(json.loads((folder / "features.json").read_text()))
+            matrix = np.load(folder / "features.npy", mmap_mode="r")
+        except (OSError, ValueError, ValidationError) as error:
+            raise StageError(Reason.artifact_corrupt, f"The feature set can't be read: {error}") from error
+        if matrix.shape != (facts.count, facts.dim):
+            message = f"The features are {matrix.shape}, but features.json says ({facts.count}, {facts.dim})."
+            raise StageError(Reason.artifact_corrupt, message)
+        return cls(matrix, facts)
+
+    def points(self, l2_normalise: bool, rows: NDArray[np.int64] | None = None, at_a_time: int = 1 << 62) -> "Points":
+        return Points(self.matrix, l2_normalise, rows, at_a_time)
+
+
+class Points:
+    """Rows of a matrix as float32 points, optionally on the unit sphere, never all in memory at once."""
+
+    def __init__(
+        self,
+        matrix: NDArray[Any],
+        l2_normalise: bool = False,
+        rows: NDArray[np.int64] | None = None,
+        at_a_time: int = 1 << 62,
+    ) -> None:
+        """`rows` (sorted) limits the points to these; `at_a_time` bounds a piece below `CHUNK_BYTES`."""
+        self._matrix = matrix
+        self._l2_normalise = l2_normalise
+        self._rows = rows
+        self.count = len(matrix) if rows is None else len(rows)
+        self.dim = int(matrix.shape[1])
+        self._step = max(1, min(at_a_time, CHUNK_BYTES // (4 * self.dim)))
+
+    def chunks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """All points in order: the slice of their positions, and the points `(m, dim)`."""
+        for start in range(0, self.count, self._step):
+            part = slice(start, min(start + self._step, self.count))
+            chosen = self._matrix[part] if self._rows is None else self._matrix[self._rows[part]]
+            yield part, self._converted(chosen)
+
+    def take(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The points at these positions, in this order."""
+        return self._converted(self._matrix[positions if self._rows is None else self._rows[positions]])
+
+    def _converted(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        # Adding zero turns -0 into 0, so that equal points have equal bytes.
+        points = np.asarray(values, dtype=np.float32) + np.float32(0)
+        if not self._l2_normalise:
+            return points
+        norms = np.linalg.norm(points, axis=1, keepdims=True)
+        result: NDArray[np.float32] = points / np.maximum(norms, np.finfo(np.float32).tiny)
+        return result
