@@ -1,10 +1,12 @@
 """One long-lived child process: started in its own session, logged to a file, stopped in order, never left behind."""
 
+import contextlib
 import os
 import pwd
 import signal
 import stat
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import psutil
 
 STOP_SECONDS = 30.0
 KILL_SECONDS = 10.0
+PAUSE = 0.05
 LOG_TAIL = 15
 
 
@@ -101,15 +104,37 @@ def stop_leftover(pid: int, folder: Path, stop_signal: signal.Signals) -> None:
     """End a server that outlived its keeper: `pid` if it still is a process working in `folder`."""
     try:
         process = psutil.Process(pid)
-        if Path(process.cwd()) != folder.resolve():
-            return
-        process.send_signal(stop_signal)
-        process.wait(STOP_SECONDS)
-    except psutil.TimeoutExpired:
-        process.kill()
-        process.wait(KILL_SECONDS)
-    except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+        if Path(process.cwd()) == folder.resolve():
+            stop_process(process, stop_signal, STOP_SECONDS)
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
         return
+
+
+def stop_process(process: psutil.Process, stop_signal: int, seconds: float) -> None:
+    """For a process that is not our child. psutil knows it by pid and start time, so a reused pid is left alone."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(stop_signal)
+        if not wait_gone(process, seconds):
+            for left in (*process.children(recursive=True), process):
+                left.kill()
+            wait_gone(process, KILL_SECONDS)
+
+
+def wait_gone(process: psutil.Process, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while _runs(process):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(PAUSE)
+    return True
+
+
+def _runs(process: psutil.Process) -> bool:
+    """A zombie does not run: where nobody reaps orphans it would be waited for in vain."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def service_user() -> str | None:

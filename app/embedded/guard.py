@@ -5,13 +5,12 @@ closes, because its keeper ended in whichever way, it stops what still runs, the
 """
 
 import contextlib
-import signal
 import subprocess
 import sys
 
 import psutil
 
-from app.embedded.daemon import KILL_SECONDS, Daemon
+from app.embedded.daemon import KILL_SECONDS, Daemon, stop_process
 
 
 class Guard:
@@ -42,18 +41,7 @@ def main() -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             watched.append((psutil.Process(int(pid)), int(stop_signal)))
     for process, stop_signal in reversed(watched):
-        _stop(process, stop_signal)
-
-
-def _stop(process: psutil.Process, stop_signal: int) -> None:
-    """psutil knows a process by pid and start time, so a pid that was given anew is left alone."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process.send_signal(stop_signal)
-        try:
-            process.wait(KILL_SECONDS)
-        except psutil.TimeoutExpired:
-            for left in (*process.children(recursive=True), process):
-                left.send_signal(signal.SIGKILL)
+        stop_process(process, stop_signal, KILL_SECONDS)
 
 
 if __name__ == "__main__":
