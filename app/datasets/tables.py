@@ -29,6 +29,6 @@ class Dataset(Base):
     state: Mapped[str] = mapped_column(default=DatasetState.registering)
     reason: Mapped[str | None]
     detail: Mapped[str | None]
-    store_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("artifact.id"))
+    store_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("artifact.id", use_alter=True))
     created_at: Mapped[CreatedAt]
     deleted_at: Mapped[Moment | None]
