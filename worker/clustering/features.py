@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from worker.config.reasons import Reason
 from worker.stages.contract import StageError
 
-CHUNK_BYTES = 128 << 20
-"""Float32 bytes of one piece: large enough for full speed, small enough for any machine."""
+CHUNK_BYTES = 16 << 20
+"""Float32 bytes of one piece: large enough for full speed, small enough to stay near the cache."""
+RESIDENT_BYTES = 2 << 30
+"""Points of at most this many float32 bytes are converted once and kept; others are converted in pieces, each time."""
 
 
 class FeatureFacts(BaseModel):
@@ -63,7 +65,7 @@ class FeatureSet:
 
 
 class Points:
-    """Rows of a matrix as float32 points, optionally on the unit sphere, never all in memory at once."""
+    """Rows of a matrix as float32 points, optionally on the unit sphere; above `RESIDENT_BYTES` never all in memory."""
 
     def __init__(
         self,
@@ -79,21 +81,32 @@ class Points:
         self.count = len(matrix) if rows is None else len(rows)
         self.dim = int(matrix.shape[1])
         self._step = max(1, min(at_a_time, CHUNK_BYTES // (4 * self.dim)))
+        self._resident = self._loaded() if 4 * self.count * self.dim <= RESIDENT_BYTES else None
 
     def chunks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """All points in order: the slice of their positions, and the points `(m, dim)`."""
         for start in range(0, self.count, self._step):
             part = slice(start, min(start + self._step, self.count))
-            chosen = self._matrix[part] if self._rows is None else self._matrix[self._rows[part]]
-            yield part, self._converted(chosen)
+            yield part, self._read(part) if self._resident is None else self._resident[part]
 
     def take(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """The points at these positions, in this order."""
+        return self._read(positions) if self._resident is None else self._resident[positions]
+
+    def _loaded(self) -> NDArray[np.float32]:
+        points = np.empty((self.count, self.dim), np.float32)
+        for start in range(0, self.count, self._step):
+            part = slice(start, min(start + self._step, self.count))
+            points[part] = self._read(part)
+        return points
+
+    def _read(self, positions: slice | NDArray[np.int64]) -> NDArray[np.float32]:
         return self._converted(self._matrix[positions if self._rows is None else self._rows[positions]])
 
     def _converted(self, values: NDArray[Any]) -> NDArray[np.float32]:
         # Adding zero turns -0 into 0, so that equal points have equal bytes.
-        points = np.asarray(values, dtype=np.float32) + np.float32(0)
+        points = values.astype(np.float32)
+        points += np.float32(0)
         if not self._l2_normalise:
             return points
         norms = np.linalg.norm(points, axis=1, keepdims=True)
