@@ -50,18 +50,8 @@ def advance(session: Session, run_id: uuid.UUID) -> None:
         _after(session, run, stages)
 
 
-def stage_started(session: Session, stage: Stage) -> None:
-    """To be called once a claim set the stage to `running`."""
-    append_event(session, stage.run_id, "stage.running", {"stage": stage.name, "attempt_no": stage.attempt_no})
-    advance(session, stage.run_id)
-
-
 def stage_finished(session: Session, stage: Stage) -> None:
     """To be called once an attempt set the stage to a terminal state and linked its outputs (`StageOutput`)."""
-    lock_run(session, stage.run_id)
-    for artifact in session.scalars(_outputs(stage.id)):
-        facts = {"artifact": str(artifact.id), "kind": artifact.kind, "role": artifact.role, "sha256": artifact.sha256}
-        append_event(session, stage.run_id, "artifact.created", {"stage": stage.name, **facts, "bytes": artifact.bytes})
     _announce(session, stage)
     advance(session, stage.run_id)
 
