@@ -87,6 +87,10 @@ class Daemon:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(self.stop_signal)
 
+    def kill(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+
     def stop(self) -> None:
         """Ask, wait, kill. Harmless when it is not running."""
         self.ask_to_stop()
@@ -95,7 +99,7 @@ class Daemon:
         try:
             self.process.wait(self.stop_seconds)
         except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            self.kill()
             self.process.wait()
         self.process = None
 
@@ -132,7 +136,7 @@ def wait_gone(process: psutil.Process, seconds: float) -> bool:
 def _runs(process: psutil.Process) -> bool:
     """A zombie does not run: where nobody reaps orphans it would be waited for in vain."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 

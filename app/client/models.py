@@ -1,0 +1,83 @@
+"""What the service answers, as far as a client relies on it; fields it does not know yet are kept."""
+
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+T = TypeVar("T")
+
+TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class Page(Model, Generic[T]):
+    items: list[T]
+    next_cursor: str | None = None
+
+
+class Dataset(Model):
+    id: str
+    name: str
+    state: str
+    reason: str | None = None
+    detail: str | None = None
+
+
+class Progress(Model):
+    done: int = 0
+    total: int = 0
+    unit: str | None = None
+
+
+class Stage(Model):
+    name: str
+    state: str
+    reason: str | None = None
+    detail: str | None = None
+    progress: Progress = Progress()
+    eta_seconds: float | None = None
+    attempt_no: int = 0
+
+
+class Artifact(Model):
+    id: str
+    kind: str
+    sha256: str
+    bytes: int
+    role: str | None = None
+
+
+class Run(Model):
+    id: str
+    state: str
+    name: str | None = None
+    reason: str | None = None
+    detail: str | None = None
+    stages: list[Stage] = []
+    artifacts: list[Artifact] = []
+
+    @property
+    def finished(self) -> bool:
+        return self.state in TERMINAL
+
+    def artifact(self, kind: str) -> Artifact:
+        """The run's newest artifact of a kind; KeyError when it has none."""
+        for artifact in reversed(self.artifacts):
+            if artifact.kind == kind:
+                return artifact
+        raise KeyError(f"run {self.id} has no {kind}")
+
+
+class Upload(Model):
+    id: str
+    sha256: str
+    bytes: int
+
+
+class Event(Model):
+    seq: int
+    type: str
+    data: dict[str, Any] = {}
