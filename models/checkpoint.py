@@ -38,7 +38,8 @@ def save_checkpoint(folder: Path, record: CheckpointRecord, backbone: nn.Module,
     """Write a checkpoint into `folder`, which is made if need be; the record comes last."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {"backbone": _on_cpu(backbone), "head": _on_cpu(head) if head is not None else {}}
-    torch.save(weights, folder / "model.pt")
+    with (folder / "model.pt").open("wb") as file:  # torch.save to a path hides the errno of a full disk
+        torch.save(weights, file)
     (folder / "checkpoint.json").write_text(record.model_dump_json(indent=2) + "\n")
 
 
@@ -69,9 +70,18 @@ def load_classifier(folder: Path) -> tuple[CheckpointRecord, Backbone, Classifie
         raise CheckpointError(f"a {record.role} has no classifier")
     weights = _load_weights(folder)
     backbone = _filled_backbone(record, weights["backbone"])
-    head = _empty_classifier(backbone.out_channels, record)
+    head = empty_classifier(backbone.out_channels, record)
     fill(head, weights["head"])
     return record, backbone, head.eval()
+
+
+def empty_classifier(in_channels: int, record: CheckpointRecord) -> ClassifierHead:
+    """The record's head without memory (device `meta`), for `fill`; raises CheckpointError."""
+    try:
+        with torch.device("meta"):
+            return ClassifierHead(in_channels, record.classes, **record.head)
+    except TypeError as error:
+        raise CheckpointError(f"the record's head is no classifier: {error}") from error
 
 
 def fill(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
@@ -95,14 +105,6 @@ def _filled_backbone(record: CheckpointRecord, weights: Mapping[str, Tensor]) ->
     backbone = empty_backbone(record.backbone)
     fill(backbone, weights)
     return backbone.eval()
-
-
-def _empty_classifier(in_channels: int, record: CheckpointRecord) -> ClassifierHead:
-    try:
-        with torch.device("meta"):
-            return ClassifierHead(in_channels, record.classes, **record.head)
-    except TypeError as error:
-        raise CheckpointError(f"the record's head is no classifier: {error}") from error
 
 
 def _load_weights(folder: Path) -> dict[str, dict[str, Tensor]]:
