@@ -1,6 +1,5 @@
 """Ingest: a folder or an archive of images -> the image store, every image decoded once."""
 
-import errno
 import os
 import shutil
 from collections import deque
@@ -16,6 +15,7 @@ from worker.config.pipeline import ArtifactKind
 from worker.config.reasons import Reason
 from worker.data.archive import ArchiveLimits, unpack
 from worker.data.chunk import Chunk, decode_chunk, die_with_parent
+from worker.data.disk_full import disk_full_named
 from worker.data.scan import Scan, are_labelled_by_folders, csv_labels, describe_ignored, folder_labels, scan_folder
 from worker.data.store import ImageStoreWriter, Problem, StoredImage
 from worker.stages.contract import Context, Inputs, Produced, Result, StageError, Stopped
@@ -44,7 +44,11 @@ def run(config: IngestConfig, inputs: IngestInputs, context: Context) -> IngestR
     or disk_full; then nothing is left in the workdir.
     """
     store = context.workdir / "store"
-    with _removed_on_failure(store), _disk_full_named(), _source_folder(config, inputs.source, context) as root:
+    with (
+        _removed_on_failure(store),
+        disk_full_named("storing the images"),
+        _source_folder(config, inputs.source, context) as root,
+    ):
         scan = _scan(root, inputs.source, context)
         config = _resolved(config, scan)
         context.resolved(config)
@@ -66,16 +70,6 @@ def _removed_on_failure(folder: Path) -> Iterator[None]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-@contextmanager
-def _disk_full_named() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise StageError(Reason.disk_full, "The disk filled up while the images were being stored.") from error
 
 
 @contextmanager
