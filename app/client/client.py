@@ -97,8 +97,9 @@ class PassdownClient:
     def run(self, ref: str) -> Run:
         return Run.model_validate(self._get(f"/runs/{ref}"))
 
-    def runs(self) -> Iterator[Run]:
-        return self._pages("/runs", Page[Run])
+    def runs(self, **filters: str) -> Iterator[Run]:
+        """The newest first; `state`, `kind`, `dataset` narrow the list."""
+        return self._pages("/runs", Page[Run], filters)
 
     def cancel(self, ref: str) -> Run:
         return Run.model_validate(self._send("POST", f"/runs/{ref}/cancel"))
@@ -147,6 +148,10 @@ class PassdownClient:
     def download_file(self, artifact: str, name: str, target: Path, advance: Advance | None = None) -> str:
         return self.download(f"/artifacts/{artifact}/files/{name}", target, None, advance)
 
+    def download_labels(self, ref: str, form: str, target: Path, advance: Advance | None = None) -> str:
+        """A pseudo-label set as `parquet` or `csv`."""
+        return self.download(f"/pseudo-label-sets/{ref}/download", target, {"format": form}, advance)
+
     # The service itself
 
     def version(self) -> dict[str, Any]:
@@ -173,14 +178,14 @@ class PassdownClient:
         raise_for_problem(response)
         return response.json() if response.content else None
 
-    def _pages(self, path: str, page: type[Page[M]]) -> Iterator[M]:
-        params: dict[str, str] = {}
+    def _pages(self, path: str, page: type[Page[M]], filters: Mapping[str, str] | None = None) -> Iterator[M]:
+        params = dict(filters or {})
         while True:
             found = page.model_validate(self._get(path, params))
             yield from found.items
             if found.next_cursor is None:
                 return
-            params = {"cursor": found.next_cursor}
+            params["cursor"] = found.next_cursor
 
     def _poll(
         self, look: Callable[[], M], done: Callable[[M], bool], seen: Callable[[M], None] | None, every: float = 0.5

@@ -21,6 +21,8 @@ class Page(Model, Generic[T]):
 class Dataset(Model):
     id: str
     name: str
+    run: str
+    """Its registration, a run like any other."""
     state: str
     reason: str | None = None
     detail: str | None = None

@@ -56,11 +56,12 @@ class Service:
     durable: bool = True
     variables: Mapping[str, str] = field(default_factory=dict)
     """Further settings, as environment variables."""
-    say: Say = lambda message: None  # noqa: E731 (a field's default)
+    say: Say = lambda message: None
 
     def __post_init__(self) -> None:
         self.folder = self.folder.resolve()
         self.servers = Servers(self.folder, durable=self.durable)
+        self.started = False
         self._processes: list[Process] = []
 
     @property
@@ -77,6 +78,7 @@ class Service:
             self._write_environment()
             self._start_processes()
             self._wait_until_ready()
+            self.started = True
         except BaseException:
             self.stop()
             raise
@@ -96,6 +98,7 @@ class Service:
         for process in reversed(self._processes):
             process.daemon.stop()
         self._processes.clear()
+        (self.folder / "service.env").unlink(missing_ok=True)
         self.servers.stop()
 
     def hurry(self) -> None:
