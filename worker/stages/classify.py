@@ -1,0 +1,185 @@
+"""Cluster classification: the student learns the pseudo-labels from scratch (paper section 3; SPEC section 5)."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.backbone import Backbone, build_backbone, map_shape
+from models.checkpoint import CheckpointRecord, save_checkpoint
+from models.heads import ClassifierHead
+from models.pixels import ImagenetPixels
+from worker.config.base import DatasetFacts
+from worker.config.classify import ClassifyConfig
+from worker.config.pipeline import ArtifactKind
+from worker.config.reasons import Reason
+from worker.data.loader import BatchLoader
+from worker.data.store import ImageStore
+from worker.stages.contract import Context, Inputs, Produced, Result, StageError
+from worker.stages.crops import centre_crops, greyed_at_random, mirrored_at_random, random_crops
+from worker.stages.machine_errors import machine_errors
+from worker.stages.precision import Precision, autocast, usable_device
+from worker.stages.pseudo_labels import PseudoLabels, Split, balanced_order, read_labels, split_images
+from worker.stages.randomness import derived_seed, numpy_generator, torch_generator
+from worker.stages.standalone import main
+from worker.stages.task import Examples, Indices
+from worker.stages.training import train
+
+
+class ClassifyInputs(Inputs):
+    store: Path
+    labels: Path
+
+
+class ClassifyResult(Result):
+    student: Produced
+
+
+def run(config: ClassifyConfig, inputs: ClassifyInputs, context: Context) -> ClassifyResult:
+    """Raises `StageError` with bad_labels, too_few_images, images_too_small, device_unavailable, diverged, ..."""
+    device = usable_device(context.device)
+    store = ImageStore.open(inputs.store)
+    labels = read_labels(inputs.labels, store.count)
+    config = _resolved_by_store(config, store)
+    split = split_images(labels, store.paths, config.holdout, config.seed)
+    if len(split.trained) < 2:
+        raise StageError(Reason.too_few_images, f"Only {len(split.trained)} labelled images are left to train on.")
+    task = ClusterTask(config, store, labels, split)
+    data = hashlib.sha256(f"{store.digest} {labels.classes}".encode() + labels.values.tobytes()).hexdigest()
+    facts, config = train(task, config, data, device, context)
+    facts |= {"clusters": labels.classes, "images_trained": len(split.trained), "images_held_out": len(split.held_out)}
+    if len(split.held_out):
+        context.log(
+            f"Of {len(split.held_out)} held-out images {facts['holdout_accuracy']:.1%} are told their cluster "
+            f"(chance {facts['chance_accuracy']:.1%})."
+        )
+    return ClassifyResult(student=_write(task.network, config, facts, context.workdir / "student"))
+
+
+class ClusterClassifier(nn.Module):
+    def __init__(self, backbone: Backbone, head: ClassifierHead) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, crop, crop) -> logits (N, clusters)."""
+        logits: Tensor = self.head(self.backbone(images))
+        return logits
+
+
+class ClusterTask:
+    """Telling an image's cluster."""
+
+    def __init__(self, config: ClassifyConfig, store: ImageStore, labels: PseudoLabels, split: Split) -> None:
+        self.store = store
+        self.side = _resolved_size(config.side)
+        self.classes = labels.classes
+        self.label_smoothing = config.label_smoothing
+        self.network = cluster_classifier(config, labels.classes)
+        self._config = config
+        self._crop = _resolved_size(config.crop)
+        self._labels = torch.from_numpy(labels.values)
+        self._split = split
+        self._pixels = ImagenetPixels()
+
+    def epoch_order(self, epoch: int) -> Indices:
+        generator = numpy_generator(self._config.seed, "epoch", epoch)
+        if self._config.balance == "images":
+            return generator.permutation(self._split.trained)
+        return balanced_order(self._split.trained, self._labels.numpy()[self._split.trained], generator)
+
+    def examples(self, images: Tensor, indices: Indices, step: int) -> Examples:
+        generator = torch_generator(self._config.seed, "crops", step)
+        crops = random_crops(images, self._crop, self._config.min_scale, generator)
+        if self._config.flip:
+            crops = mirrored_at_random(crops, generator)
+        if self._config.grey:
+            crops = greyed_at_random(crops, self._config.grey, generator)
+        return Examples((self._pixels.apply(crops),), self._targets(indices, images.device))
+
+    @torch.no_grad()
+    def monitor(self, network: nn.Module, precision: Precision) -> dict[str, float]:
+        """Loss and accuracy on the images held out, centre crops."""
+        if not len(self._split.held_out):
+            return {}
+        network.eval()
+        device = next(network.parameters()).device
+        loss = torch.zeros((), dtype=torch.float64, device=device)
+        correct = torch.zeros((), dtype=torch.int64, device=device)
+        for images, targets in self._held_out(device):
+            with autocast(precision, device):
+                logits = network(self._pixels.apply(centre_crops(images, self._crop))).float()
+            loss += functional.cross_entropy(logits, targets, reduction="sum")
+            correct += (logits.argmax(1) == targets).sum()
+        count = len(self._split.held_out)
+        return {"holdout_loss": float(loss) / count, "holdout_accuracy": float(correct) / count}
+
+    def _held_out(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        held_out, batch = self._split.held_out, self._config.schedule.batch
+        batches = [held_out[start : start + batch] for start in range(0, len(held_out), batch)]
+        with BatchLoader(self.store, batches, self.side, device) as loader:
+            for images, indices in zip(loader, batches, strict=True):
+                yield images, self._targets(indices, device)
+
+    def _targets(self, indices: Indices, device: torch.device) -> Tensor:
+        return self._labels[torch.from_numpy(indices)].to(device, non_blocking=True)
+
+
+def cluster_classifier(config: ClassifyConfig, classes: int) -> ClusterClassifier:
+    """Fresh weights by the config's seed; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(config.seed, "weights"))
+        backbone = build_backbone(config.backbone)
+        head = ClassifierHead(backbone.out_channels, classes, **_head_arguments(config))
+        return ClusterClassifier(backbone, head)
+
+
+def _head_arguments(config: ClassifyConfig) -> dict[str, Any]:
+    return {**config.head.model_dump(), "init": "gaussian" if config.backbone.norm == "lrn" else "he"}
+
+
+def _resolved_by_store(config: ClassifyConfig, store: ImageStore) -> ClassifyConfig:
+    """Raises `StageError(images_too_small)` where the images are smaller than what is to be cut from them."""
+    facts = DatasetFacts(image_count=store.count, side=store.side, class_count=len(store.classes))
+    config = config.resolved(facts)
+    side, crop = _resolved_size(config.side), _resolved_size(config.crop)
+    if side > store.side:
+        raise StageError(Reason.images_too_small, f"`side` is {side}, but the stored images have {store.side} px.")
+    if crop > side:
+        raise StageError(Reason.images_too_small, f"Crops of {crop} px can't be cut from images of {side} px.")
+    try:
+        map_shape(config.backbone, crop)
+    except RuntimeError as error:
+        message = f"Crops of {crop} px are too small for {config.backbone.arch}: {error}."
+        raise StageError(Reason.images_too_small, message) from error
+    return config
+
+
+def _write(network: ClusterClassifier, config: ClassifyConfig, facts: dict[str, Any], folder: Path) -> Produced:
+    record = CheckpointRecord(
+        role="student",
+        backbone=config.backbone,
+        crop=_resolved_size(config.crop),
+        pixels=ImagenetPixels(),
+        classes=facts["clusters"],
+        head=_head_arguments(config),
+        training=facts,
+    )
+    network.to(memory_format=torch.contiguous_format)
+    with machine_errors("writing the student"):
+        save_checkpoint(folder, record, network.backbone, network.head)
+    return Produced(kind=ArtifactKind.checkpoint, path=folder, summary={"role": record.role, **facts})
+
+
+def _resolved_size(size: int | str) -> int:
+    assert isinstance(size, int)  # `_resolved_by_store` comes first
+    return size
+
+
+if __name__ == "__main__":
+    main(run, ClassifyConfig, ClassifyInputs)
