@@ -60,6 +60,8 @@ class Storage:
         except OSError:
             if not target.is_dir():
                 raise
+            # Young again: whoever collects old, unused directories leaves it alone until it is referred to.
+            os.utime(target)
             shutil.rmtree(source)
         _sync(target.parent)
         return stored

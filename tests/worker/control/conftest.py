@@ -1,0 +1,170 @@
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from sqlalchemy import URL, func, make_url, select
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.artifacts.tables import Artifact, StageOutput
+from app.embedded.servers import Servers
+from app.journal.tables import Event
+from app.runs.tables import Attempt, Run, RunState, Stage, StageState
+from app.settings import Settings
+from app.storage import Storage
+from worker.database import make_sessions
+from worker.supervisor import Supervisor
+
+PLAY = (sys.executable, "-P", "-m", "tests.worker.control.play_child")
+PATIENCE = 60
+
+
+def eventually(what: Callable[[], Any]) -> Any:  # noqa: ANN401
+    """The first true answer of `what`."""
+    deadline = time.monotonic() + PATIENCE
+    while not (answer := what()):
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.05)
+    return answer
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """A lease that a busy machine doesn't lose by accident."""
+    return settings.model_copy(update={"lease_seconds": 4, "heartbeat_seconds": 0.3, "retry_seconds": 0.05})
+
+
+@pytest.fixture
+def sessions(settings: Settings) -> sessionmaker[Session]:
+    return make_sessions(settings, "tests")
+
+
+@pytest.fixture
+def storage(settings: Settings) -> Storage:
+    return Storage(settings.storage_root)
+
+
+class Desk:
+    """What a test does with stages: make them, look at them, cancel them."""
+
+    def __init__(self, sessions: sessionmaker[Session]) -> None:
+        self.sessions = sessions
+
+    def queue(self, device: str = "any", max_attempts: int = 3, name: str = "cluster", **config: Any) -> uuid.UUID:  # noqa: ANN401
+        """A queued stage that is a run of its own."""
+        with self.sessions.begin() as session:
+            run = Run(config={}, inputs={}, device=device)
+            session.add(run)
+            session.flush()
+            stage = Stage(
+                run_id=run.id,
+                name=name,
+                position=0,
+                config={key: str(value) if isinstance(value, Path) else value for key, value in config.items()},
+                state=StageState.queued,
+                queued_at=func.now(),
+                max_attempts=max_attempts,
+            )
+            session.add(stage)
+            session.flush()
+            return stage.id
+
+    def stage(self, stage_id: uuid.UUID) -> Stage:
+        with self.sessions() as session:
+            return session.get_one(Stage, stage_id)
+
+    def run(self, stage_id: uuid.UUID) -> Run:
+        with self.sessions() as session:
+            return session.scalars(select(Run).join(Stage, Stage.run_id == Run.id).where(Stage.id == stage_id)).one()
+
+    def attempts(self, stage_id: uuid.UUID) -> list[Attempt]:
+        with self.sessions() as session:
+            query = select(Attempt).where(Attempt.stage_id == stage_id).order_by(Attempt.attempt_no)
+            return list(session.scalars(query))
+
+    def outcomes(self, stage_id: uuid.UUID) -> list[tuple[str, str | None]]:
+        return [(attempt.state, attempt.reason) for attempt in self.attempts(stage_id)]
+
+    def outputs(self, stage_id: uuid.UUID) -> list[Artifact]:
+        with self.sessions() as session:
+            query = select(Artifact).join(StageOutput, StageOutput.artifact_id == Artifact.id)
+            return list(session.scalars(query.where(StageOutput.stage_id == stage_id)))
+
+    def events(self, stage_id: uuid.UUID) -> list[str]:
+        with self.sessions() as session:
+            query = select(Event.type).join(Stage, Stage.run_id == Event.run_id).where(Stage.id == stage_id)
+            return list(session.scalars(query.order_by(Event.seq)))
+
+    def cancel(self, stage_id: uuid.UUID) -> None:
+        """What a cancel request writes for a stage that runs."""
+        with self.sessions.begin() as session:
+            stage = session.get_one(Stage, stage_id)
+            run = session.get_one(Run, stage.run_id)
+            run.state = RunState.cancelling
+            run.cancel_requested_at = stage.cancel_requested_at = func.clock_timestamp()
+
+    def until(self, stage_id: uuid.UUID, state: StageState) -> Stage:
+        eventually(lambda: self.stage(stage_id).state == state)
+        return self.stage(stage_id)
+
+    def until_counted(self, stage_id: uuid.UUID) -> None:
+        """Until the playing stage waits at its gate."""
+        eventually(lambda: 0 < self.stage(stage_id).progress_total == self.stage(stage_id).progress_done)
+
+
+@pytest.fixture
+def desk(sessions: sessionmaker[Session]) -> Desk:
+    return Desk(sessions)
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    return tmp_path / "gate"
+
+
+@pytest.fixture
+def drain() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def supervisor(settings: Settings, drain: threading.Event) -> Supervisor:
+    return Supervisor(settings, "tester", "cpu", drain, PLAY)
+
+
+@pytest.fixture
+def background() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor() as executor:
+        yield executor
+
+
+class Outage:
+    """Within it, the test's database accepts nobody, and whoever was connected no longer is."""
+
+    def __init__(self, servers: Servers, url: URL) -> None:
+        self._servers = servers
+        self._name = str(url.database)
+
+    def __enter__(self) -> Self:
+        self._allow(False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._allow(True)
+
+    def _allow(self, allowed: bool) -> None:
+        with self._servers.postgres.connect("postgres") as connection:
+            connection.execute(f"ALTER DATABASE {self._name} ALLOW_CONNECTIONS {allowed}")
+            if not allowed:
+                query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+                connection.execute(query, (self._name,))
+
+
+@pytest.fixture
+def outage(servers: Servers, settings: Settings) -> Outage:
+    return Outage(servers, make_url(settings.database_url.get_secret_value()))
