@@ -11,7 +11,6 @@ import httpx
 
 from app.client.errors import CorruptDownload, Unreachable, raise_for_problem
 
-CHUNK = 1 << 20
 TRIES = 6
 FIRST_PAUSE = 0.2
 
@@ -80,22 +79,18 @@ def _fetch(http: httpx.Client, url: str, params: dict[str, str], part: _Part, ad
     if part.size and part.tag:
         headers |= {"Range": f"bytes={part.size}-", "If-Range": part.tag}
     with http.stream("GET", url, params=params, headers=headers, follow_redirects=True) as response:
-        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and _complete(response, part):
+        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            # All had arrived before the connection, or the client, went away; `finish` says whether it is right.
             return
         raise_for_problem(response)
         if response.status_code != httpx.codes.PARTIAL_CONTENT:
             part.begin(response.headers.get("ETag", ""))
         total = _total(response, part.size)
         with part.path.open("ab") as file:
-            for chunk in response.iter_raw(CHUNK):
+            for chunk in response.iter_raw():
                 file.write(chunk)
                 if advance is not None:
                     advance(file.tell(), total)
-
-
-def _complete(response: httpx.Response, part: _Part) -> bool:
-    """Everything had arrived before the connection, or the client, went away."""
-    return bool(response.headers.get("Content-Range") == f"bytes */{part.size}")
 
 
 def _total(response: httpx.Response, have: int) -> int | None:
