@@ -19,8 +19,8 @@ STUCK = 0.98
 WORSE = 1.1
 """A loss above this multiple of ln(classes) is worse than guessing: the steps are too large."""
 START_LEARNING = (
-    "What usually helps: batch norm in the backbone and the head (`norm: batch`), a higher `schedule.lr`, fewer classes "
-    "(`permutations`, or `k`), a longer training."
+    "What usually helps: batch norm in the backbone and the head (`norm: batch`), a higher `schedule.lr`, fewer "
+    "classes (`permutations`, or `k`), a longer training."
 )
 LOWER_RATE = "What usually helps: a lower `schedule.lr`, a longer `schedule.warmup`."
 STUCK_LOOKS = (0.25, 0.5, 1.0)
