@@ -50,7 +50,10 @@ def _object(text: str) -> Json:
 
 def _set(config: Json, keys: list[str], value: Any) -> None:  # noqa: ANN401 (JSON)
     for key in keys[:-1]:
-        config = config.setdefault(key, {})
+        below = config.setdefault(key, {})
+        if not isinstance(below, dict):
+            raise typer.BadParameter(f"{key} is not an object, so it has no {keys[-1]}")
+        config = below
     config[keys[-1]] = value
 
 
