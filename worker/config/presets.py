@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Any
 
 from models.config import Arch, BackboneConfig
-from worker.config.classify import ClassifyConfig
+from worker.config.classify import ClassifierHeadConfig, ClassifyConfig
 from worker.config.cluster import ClusterConfig
 from worker.config.evaluate import EvaluateConfig
 from worker.config.extract import ExtractConfig
@@ -86,6 +86,7 @@ def _demo() -> PipelineConfig:
         cluster=ClusterConfig(k="auto", l2_normalise=True),
         classify=ClassifyConfig(
             backbone=BackboneConfig(arch=Arch.alexnet_torchvision),
+            head=ClassifierHeadConfig(dropout=0.1),
             side=160,
             crop=144,
             schedule=TrainingSchedule(minutes=3.5, batch=64, lr=0.02, shape="cosine", warmup=0.02),
