@@ -155,6 +155,8 @@ def _unpack_tar(
             advance(packed.tell(), meter.packed_bytes)
     if not reader.is_at_end_mark():
         raise meter.refused("is cut short")
+    while reader.read(CHUNK):  # to the checksum at the end of the compressed stream
+        pass
 
 
 def _decompressed(packed: IO[bytes], magic: bytes) -> IO[bytes]:
