@@ -63,7 +63,7 @@ def resolve_source(settings: Settings, source: Mapping[str, Any]) -> Path:
     Called when a dataset is registered and again when its images are read: a link may have changed in between.
     """
     if source["kind"] == "upload":
-        return Storage(settings.storage_root).artifact(source["sha256"]) / source["file"]
+        return Storage(settings.storage_root).artifact(source["sha256"]) / str(source["file"])
     root = settings.dataset_roots.get(source["root"])
     if root is None:
         known = ", ".join(sorted(settings.dataset_roots)) or "none is configured"

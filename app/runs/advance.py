@@ -162,7 +162,7 @@ def _equal_stage(session: Session, stage: Stage) -> Stage | None:
     return session.scalars(
         select(Stage)
         .where(Stage.key == stage.key, Stage.state == StageState.succeeded, Stage.id != stage.id)
-        .where(exists(output.correlate(Stage).subquery()), ~exists(gone.correlate(Stage).subquery()))
+        .where(output.correlate(Stage).exists(), ~gone.correlate(Stage).exists())
         .order_by(Stage.finished_at.desc())
         .limit(1)
     ).one_or_none()
