@@ -41,9 +41,13 @@ def serve(
     device: Annotated[
         list[str] | None, typer.Option(help="A worker for each: cpu, cuda, cuda:1. Default: one per GPU.")
     ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A name the API answers to besides localhost, or *. Repeatable.")
+    ] = None,
 ) -> None:
     """Keep the whole service up on this machine until Ctrl-C."""
-    serve_command.serve(data, folder_by_name(root or []), host, port, device or [])
+    variables = serve_command.allowed_hosts(allow_host or [])
+    serve_command.serve(data, folder_by_name(root or []), host, port, device or [], variables)
 
 
 @app.command()

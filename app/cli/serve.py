@@ -1,5 +1,6 @@
 """`passdown serve`: the embedded service until Ctrl-C."""
 
+import json
 import signal
 import threading
 from collections.abc import Mapping, Sequence
@@ -7,13 +8,22 @@ from pathlib import Path
 from types import FrameType
 
 from app.cli.console import say
+from app.embedded.ports import LOOPBACK
 from app.embedded.service import Service, gpu_devices
 
 
-def serve(folder: Path, roots: Mapping[str, Path], host: str, port: int, devices: Sequence[str]) -> None:
+def serve(
+    folder: Path,
+    roots: Mapping[str, Path],
+    host: str,
+    port: int,
+    devices: Sequence[str],
+    variables: Mapping[str, str],
+) -> None:
     """Raises DaemonError when it can't start, or when a part of it keeps ending."""
     stop = threading.Event()
-    service = Service(folder, roots or _default_roots(folder), host, port, devices or gpu_devices(), say=say)
+    images = roots or _default_roots(folder)
+    service = Service(folder, images, host, port, devices or gpu_devices(), variables=variables, say=say)
     _on_signals(service, stop)
     try:
         with service:
@@ -23,6 +33,11 @@ def serve(folder: Path, roots: Mapping[str, Path], host: str, port: int, devices
     finally:
         stop.set()
     say("Stopped.")
+
+
+def allowed_hosts(names: Sequence[str]) -> dict[str, str]:
+    """As a setting; nothing where no name was given."""
+    return {"PASSDOWN_ALLOWED_HOSTS": json.dumps(["localhost", LOOPBACK, *names])} if names else {}
 
 
 def _on_signals(service: Service, stop: threading.Event) -> None:

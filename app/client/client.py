@@ -73,7 +73,7 @@ class PassdownClient:
         """Send a file as it is read, never whole in memory."""
         headers = {"Content-Length": str(path.stat().st_size), "Content-Type": "application/octet-stream"}
         body = self._send(
-            "POST", "/uploads", params={"name": path.name}, content=_chunks(path, advance), headers=headers
+            "POST", "/uploads", params={"filename": path.name}, content=_chunks(path, advance), headers=headers
         )
         return Upload.model_validate(body)
 
