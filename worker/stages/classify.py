@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.backbone import Backbone, build_backbone, map_shape
+from models.backbone import Backbone, build_backbone
 from models.checkpoint import CheckpointRecord, save_checkpoint
 from models.heads import ClassifierHead
 from models.pixels import ImagenetPixels
@@ -152,11 +152,6 @@ def _resolved_by_store(config: ClassifyConfig, store: ImageStore) -> ClassifyCon
         raise StageError(Reason.images_too_small, f"`side` is {side}, but the stored images have {store.side} px.")
     if crop > side:
         raise StageError(Reason.images_too_small, f"Crops of {crop} px can't be cut from images of {side} px.")
-    try:
-        map_shape(config.backbone, crop)
-    except RuntimeError as error:
-        message = f"Crops of {crop} px are too small for {config.backbone.arch}: {error}."
-        raise StageError(Reason.images_too_small, message) from error
     return config
 
 

@@ -45,7 +45,7 @@ def _windows(images: Tensor, crop: int, top: Tensor, left: Tensor) -> Tensor:
     # (N, y, x, crop, crop, 3): every window there is, without a copy; one of them is taken from each image.
     windows = pixels.unfold(1, crop, 1).unfold(2, crop, 1).permute(0, 1, 2, 4, 5, 3)
     taken: Tensor = windows[torch.arange(len(images), device=images.device), top, left]
-    return taken.permute(0, 3, 1, 2)
+    return taken.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 
 
 def _enlarged(images: Tensor, crop: int, sides: Tensor, corners: Tensor) -> Tensor:

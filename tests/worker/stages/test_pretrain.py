@@ -1,0 +1,108 @@
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.checkpoint import load_checkpoint
+from models.config import Arch, BackboneConfig
+from models.pixels import ImagePixels
+from tests.worker.stages.striped import puzzle_config, striped_store
+from worker.config.pipeline import ArtifactKind
+from worker.config.pretrain import JigsawConfig, PretrainConfig
+from worker.config.reasons import Reason
+from worker.pretext.permutations import make_permutations
+from worker.stages.contract import Produced, StageError
+from worker.stages.pretrain import PretrainInputs, puzzle_network, run
+from worker.stages.standalone import LocalContext
+
+
+def _teach(store: Path, config: PretrainConfig, workdir: Path) -> Produced:
+    return run(config, PretrainInputs(store=store), LocalContext(workdir)).teacher
+
+
+def test_the_teacher_is_a_checkpoint_that_says_what_it_is(tmp_path: Path) -> None:
+    config = puzzle_config()
+    teacher = _teach(striped_store(tmp_path / "store", 12, 48), config, tmp_path / "work")
+    assert teacher.kind is ArtifactKind.checkpoint
+    assert teacher.path == tmp_path / "work" / "teacher"
+    record, backbone = load_checkpoint(teacher.path)
+    assert (record.role, record.crop, record.classes) == ("teacher", 36, 8)
+    assert record.pixels == ImagePixels(std=1.0)
+    assert record.backbone == config.backbone
+    assert backbone(torch.zeros(1, 3, 36, 36)).shape[:2] == (1, 64)
+
+
+def test_the_summary_tells_accuracy_loss_and_chance(tmp_path: Path) -> None:
+    teacher = _teach(striped_store(tmp_path / "store", 12, 48), puzzle_config(), tmp_path / "work")
+    made = make_permutations(8, 5)
+    expected = {"steps": 6, "images_seen": 36, "chance_accuracy": 1 / 8, "chance_loss": math.log(8)}
+    expected |= {"permutations": 8, "min_hamming": made.min_hamming, "mean_hamming": made.mean_hamming}
+    assert expected.items() <= teacher.summary.items()
+    assert 0 <= teacher.summary["accuracy"] <= 1
+    assert load_checkpoint(teacher.path)[0].training.items() <= teacher.summary.items()
+
+
+def test_stored_images_larger_than_the_puzzles_side_are_shrunk(tmp_path: Path) -> None:
+    _teach(striped_store(tmp_path / "store", 12, 70), puzzle_config(epochs=1), tmp_path / "work")
+
+
+@pytest.mark.parametrize(("puzzles_per_image", "epochs"), [(1, 20), (4, 12)])
+def test_sixty_four_images_are_learnt_by_heart(tmp_path: Path, puzzles_per_image: int, epochs: int) -> None:
+    config = puzzle_config(epochs=epochs, batch=16, lr=0.1, shape="cosine")
+    pretext = config.pretext.model_copy(update={"permutations": 4})
+    head = config.head.model_copy(update={"dropout": 0.0})
+    changes = {"pretext": pretext, "head": head, "puzzles_per_image": puzzles_per_image}
+    teacher = _teach(striped_store(tmp_path / "store", 64, 48), config.model_copy(update=changes), tmp_path / "work")
+    assert teacher.summary["accuracy"] > 0.95
+
+
+def test_training_starts_at_chance() -> None:
+    """ln(701) = 6.55 (SPEC 12.5), for the paper's head on a narrow VGG16."""
+    config = puzzle_config()
+    pretext = config.pretext.model_copy(update={"permutations": 701})
+    head = config.head.model_copy(update={"norm": "none", "fc6": 1024, "fc7": 512})
+    network = puzzle_network(config.model_copy(update={"pretext": pretext, "head": head}))
+    tiles = torch.randn(16 * 9, 3, 10, 10, generator=torch.Generator().manual_seed(0))
+    logits = network(tiles, torch.arange(16 * 9).view(16, 9))
+    loss = torch.nn.functional.cross_entropy(logits, torch.arange(16) * 40)
+    assert loss.item() == pytest.approx(math.log(701), abs=0.05)
+
+
+def test_a_puzzle_laid_from_shared_tiles_is_solved_as_one_with_tiles_of_its_own() -> None:
+    network = puzzle_network(puzzle_config()).eval()
+    tiles = torch.randn(11, 3, 10, 10, generator=torch.Generator().manual_seed(0))
+    arrangement = torch.tensor([[4, 1, 9, 3, 0, 2, 10, 8, 7], [0, 2, 1, 3, 5, 4, 6, 8, 7]])
+    shared = network(tiles, arrangement)
+    own = network(tiles[arrangement.flatten()], torch.arange(18).view(2, 9))
+    torch.testing.assert_close(shared, own)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_fewer_than_two_images_are_refused(tmp_path: Path, count: int) -> None:
+    with pytest.raises(StageError, match="at least two images") as caught:
+        _teach(striped_store(tmp_path / "store", count, 48), puzzle_config(), tmp_path / "work")
+    assert caught.value.reason is Reason.too_few_images
+
+
+@pytest.mark.parametrize("config", [puzzle_config(), PretrainConfig(pretext=JigsawConfig())])
+def test_images_too_small_for_puzzles_are_refused(tmp_path: Path, config: PretrainConfig) -> None:
+    with pytest.raises(StageError, match="32") as caught:
+        _teach(striped_store(tmp_path / "store", 4, 32), config, tmp_path / "work")
+    assert caught.value.reason is Reason.images_too_small
+
+
+def test_tiles_too_small_for_the_network_are_refused(tmp_path: Path) -> None:
+    config = puzzle_config().model_copy(update={"backbone": BackboneConfig(arch=Arch.alexnet)})
+    with pytest.raises(StageError, match="Tiles of 10 px are too small for alexnet") as caught:
+        _teach(striped_store(tmp_path / "store", 4, 48), config, tmp_path / "work")
+    assert caught.value.reason is Reason.images_too_small
+
+
+def test_impossible_permutations_are_refused(tmp_path: Path) -> None:
+    config = puzzle_config()
+    pretext = config.pretext.model_copy(update={"permutations": 10, "min_hamming": 9})
+    config = config.model_copy(update={"pretext": pretext})
+    with pytest.raises(StageError, match="Only 9 permutations") as caught:
+        _teach(striped_store(tmp_path / "store", 4, 48), config, tmp_path / "work")
+    assert caught.value.reason is Reason.bad_config
