@@ -49,7 +49,7 @@ class LabelFiles:
 
     def write_csv(self, target: Path) -> None:
         """`path,label,distance`, a row per labelled image, in the order of the image store."""
-        with target.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        with target.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(("path", "label", "distance"))
             writer.writerows((path, label, "" if d is None else repr(d)) for path, label, d in self._rows())
@@ -67,7 +67,6 @@ class LabelFiles:
             rows = self._rows()
             while batch := list(islice(rows, ROWS)):
                 columns = [list(column) for column in zip(*batch, strict=True)]
-                columns[0] = [path.encode("utf-8", "replace").decode() for path in columns[0]]
                 writer.write_table(pyarrow.table(columns, schema=schema))
 
     def _rows(self) -> Iterator[tuple[str, int, float | None]]:

@@ -39,19 +39,18 @@ def list_label_sets(session: Db, limit: Limit = 50, cursor: Cursor = None) -> Pa
     return Page(items=[ArtifactOut.model_validate(one) for one in label_sets], next_cursor=next_cursor)
 
 
-@router.get(
-    "/{label_set}",
-    response_model=ArtifactOut,
-    responses={200: {"content": {media_type: {} for media_type in MEDIA_TYPES.values()}}},
-)
-def read_label_set(
-    label_set: str, session: Db, storage: CurrentStorage, format: Literal["json", "csv", "parquet"] = "json"
-) -> ArtifactOut | Response:
-    """Facts as JSON, or the labels themselves: `path,label,distance`, a row per labelled image."""
-    found = get_artifact(session, label_set, ArtifactKind.pseudo_label_set)
-    if format == "json":
-        return ArtifactOut.model_validate(found)
-    return _table(storage, found, format)
+@router.get("/{label_set}")
+def read_label_set(label_set: str, session: Db) -> ArtifactOut:
+    return ArtifactOut.model_validate(get_artifact(session, label_set, ArtifactKind.pseudo_label_set))
+
+
+@router.head("/{label_set}/download", include_in_schema=False)
+@router.get("/{label_set}/download", response_class=Response)
+def download_labels(
+    label_set: str, session: Db, storage: CurrentStorage, format: Literal["csv", "parquet"] = "parquet"
+) -> Response:
+    """The labels as a table: `path, label, distance`, a row per labelled image."""
+    return _table(storage, get_artifact(session, label_set, ArtifactKind.pseudo_label_set), format)
 
 
 def _table(storage: Storage, labels: Artifact, file_format: Literal["csv", "parquet"]) -> Response:

@@ -16,7 +16,7 @@ class FolderSource(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["folder"] = "folder"
+    kind: Literal["folder"]
     root: str = Field(description="name of a configured root")
     path: str = Field(".", max_length=4096, description="below the root, with forward slashes")
 
