@@ -15,7 +15,7 @@ def test_taps_are_maps_after_relu_with_the_channels_promised(arch: str, norm: st
     network = small_backbone(arch, norm)
     maps = network.taps(noise(2, 64), ALL_TAPS)
     assert {name: value.shape[1] for name, value in maps.items()} == network.tap_channels
-    assert all(float(value.min()) == 0 for value in maps.values())
+    assert all(value.min().item() == 0 for value in maps.values())
 
 
 def test_the_output_is_the_deepest_tap_pooled() -> None:

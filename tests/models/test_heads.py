@@ -38,7 +38,7 @@ def test_the_puzzle_loss_starts_at_chance(norm: HeadNorm) -> None:
     torch.manual_seed(0)
     head = PuzzleHead(144, fc6=64, fc7=128, classes=701, norm=norm)
     loss = torch.nn.functional.cross_entropy(head(tiles(32)), torch.arange(32))
-    assert float(loss) == pytest.approx(math.log(701), abs=0.1)
+    assert loss.item() == pytest.approx(math.log(701), abs=0.1)
 
 
 def test_the_released_start_is_gaussian() -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,28 @@ TEACHER_FILE = "teacher.safetensors"
 PROBE_IMAGES = 3
 """Compared on this many random images: another batch size than the one the graphs were traced with."""
 TOLERANCE = 1e-3
-"""Largest difference allowed, as a share of the largest output (at least 1): float32 rounding stays far below."""
+"""Largest difference allowed, as a share of the largest output: float32 rounding stays far below."""
+SMALLEST_DIFFERENCE = 1e-6
+"""A difference below this is rounding, whatever the outputs."""
 
 Network = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """What the trained network makes of some images: the written files must make the same of them."""
+
+    images: Tensor
+    expected: Tensor
+
+    @classmethod
+    def of(cls, trained: Network, side: int) -> "_Probe":
+        """Images of Gaussian noise, as spread as normalised pixels are; raises `StageError(diverged)`."""
+        images = torch.randn(PROBE_IMAGES, 3, side, side, generator=torch.Generator().manual_seed(0))
+        expected = trained(images)
+        if not bool(torch.isfinite(expected).all()):
+            raise StageError(Reason.diverged, "The network's outputs are not finite: its training diverged.")
+        return cls(images, expected)
 
 
 class ExportInputs(Inputs):
@@ -65,19 +85,20 @@ def run(config: ExportConfig, inputs: ExportInputs, context: Context) -> ExportR
     """
     context.resolved(config)
     record, backbone, head = _opened_student(inputs.student)
-    trained = Classifier(backbone, head).eval()
     folder = context.workdir / "weights"
     folder.mkdir(exist_ok=True)
+    left_out = _left_out(config, record)
+    for kind, why in left_out.items():
+        context.log(f"The {kind} format is left out: {why}.", "warning")
+    wanted = [kind for kind in config.formats if kind not in left_out]
     with machine_errors("exporting the weights"), torch.no_grad():
-        left_out = _left_out(config, record)
-        for kind, why in left_out.items():
-            context.log(f"The {kind} format is left out: {why}.", "warning")
-        wanted = [kind for kind in config.formats if kind not in left_out]
-        files = _write_student(wanted, config.opset, record, trained, folder, context)
+        probe = _Probe.of(Classifier(backbone, head).eval(), record.crop)
+        folded_record, folded = folded_classifier(record, backbone, head)
+        files = _write_student(wanted, config.opset, folded_record, folded, probe, folder, context)
         teacher = opened_checkpoint(inputs.teacher) if inputs.teacher is not None else None
         if teacher is not None:
             files["teacher"] = _write_teacher(*teacher, folder / TEACHER_FILE)
-        card = _card(record, trained, files, left_out, teacher[0] if teacher else None)
+        card = _card(record, folded, files, left_out, teacher[0] if teacher else None)
         (folder / "model_card.json").write_text(card.model_dump_json(indent=2) + "\n")
     return ExportResult(weights=Produced(kind=ArtifactKind.weights, path=folder, summary=_summary(card)))
 
@@ -98,19 +119,22 @@ def _left_out(config: ExportConfig, record: CheckpointRecord) -> dict[str, str]:
 
 
 def _write_student(
-    wanted: list[Format], opset: int, record: CheckpointRecord, trained: Classifier, folder: Path, context: Context
+    wanted: list[Format],
+    opset: int,
+    record: CheckpointRecord,
+    net: Classifier,
+    probe: _Probe,
+    folder: Path,
+    context: Context,
 ) -> dict[str, FileCard]:
-    images = _probe(record.crop)
-    expected = _finite(trained(images))
-    folded_record, folded = folded_classifier(record, trained.backbone, trained.head)
     files: dict[str, FileCard] = {}
     for done, kind in enumerate(wanted):
         if context.should_stop():
             raise Stopped
         context.progress(done, len(wanted), "files")
         path = folder / FILE_NAMES[kind]
-        _write(kind, path, folded_record, folded, opset)
-        files[kind] = _checked(kind, path, record.classes, _read_back(kind, path, record.classes), images, expected)
+        _write(kind, path, record, net, opset)
+        files[kind] = _checked(kind, path, record.classes, _read_back(kind, path, record.classes), probe)
     context.progress(len(wanted), len(wanted), "files")
     return files
 
@@ -159,34 +183,20 @@ def _onnx_network(path: Path) -> Network | None:
 
 
 def _write_teacher(record: CheckpointRecord, backbone: Backbone, path: Path) -> FileCard:
-    images = _probe(record.crop)
-    expected = _finite(backbone(images))
+    probe = _Probe.of(backbone, record.crop)
     folded_record, folded = folded_backbone(record, backbone)
     write_safetensors(path, folded_record, dict(folded.state_dict()))
-    return _checked("teacher", path, record.classes, load_backbone(path), images, expected)
+    return _checked("teacher", path, record.classes, load_backbone(path), probe)
 
 
-def _probe(side: int) -> Tensor:
-    """Images of Gaussian noise, as spread as normalised pixels are."""
-    return torch.randn(PROBE_IMAGES, 3, side, side, generator=torch.Generator().manual_seed(0))
-
-
-def _finite(outputs: Tensor) -> Tensor:
-    if not bool(torch.isfinite(outputs).all()):
-        raise StageError(Reason.diverged, "The network's outputs are not finite: its training diverged.")
-    return outputs
-
-
-def _checked(
-    kind: str, path: Path, classes: int, network: Network | None, images: Tensor, expected: Tensor
-) -> FileCard:
+def _checked(kind: str, path: Path, classes: int, network: Network | None, probe: _Probe) -> FileCard:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     difference, compared = None, "not compared: onnxruntime is not installed here"
     if network is not None:
-        difference = float((network(images) - expected).abs().max())
+        difference = float((network(probe.images) - probe.expected).abs().max())
         compared = f"loaded back, outputs for {PROBE_IMAGES} images of Gaussian noise"
-        if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
+        if not difference <= TOLERANCE * float(probe.expected.abs().max()) + SMALLEST_DIFFERENCE:
             raise RuntimeError(f"{path.name} gives other outputs than the trained network: they differ by {difference}")
     return FileCard(
         name=path.name,
@@ -200,15 +210,15 @@ def _checked(
 
 def _card(
     record: CheckpointRecord,
-    trained: Classifier,
+    folded: Classifier,
     files: dict[str, FileCard],
     left_out: dict[str, str],
     teacher: CheckpointRecord | None,
 ) -> ModelCard:
     return ModelCard(
         backbone=record.backbone,
-        parameters=sum(value.numel() for value in trained.parameters()),
-        taps=trained.backbone.tap_channels,
+        parameters=sum(value.numel() for value in folded.parameters()),
+        taps=folded.backbone.tap_channels,
         input=InputCard(size=record.crop, pixels=record.pixels, normalise=normalise_line(record.pixels)),
         classes=record.classes,
         files=files,
