@@ -46,9 +46,9 @@ def test_the_released_start_is_gaussian() -> None:
     head = PuzzleHead(144, fc6=64, fc7=128, classes=701, init="gaussian")
     fc7, fc8 = head.fc7[0], head.fc8
     assert isinstance(fc7, torch.nn.Linear)
-    assert float(fc7.weight.std()) == pytest.approx(0.005, rel=0.05)
+    assert fc7.weight.std().item() == pytest.approx(0.005, rel=0.05)
     assert torch.equal(fc7.bias, torch.ones(128))
-    assert float(fc8.weight.std()) == pytest.approx(0.01, rel=0.05)
+    assert fc8.weight.std().item() == pytest.approx(0.01, rel=0.05)
     assert torch.equal(fc8.bias, torch.zeros(701))
 
 
