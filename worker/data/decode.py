@@ -100,7 +100,7 @@ def _decode(content: bytes, side: int, max_pixels: int) -> DecodedImage:
         square = square.transpose(UPRIGHT[orientation])
     if orientation >= 5:
         width, height = height, width
-    return DecodedImage(np.array(square, dtype=np.uint8), width, height)
+    return DecodedImage(np.asarray(square), width, height)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -152,19 +152,16 @@ def _scaled(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.
 def _centre_square(image: Image.Image, side: int) -> Image.Image:
     """Cutting the centre first and resizing only that is the same as resizing the shorter side and then cutting."""
     shorter = min(image.size)
-    left, top = (image.width - shorter) / 2, (image.height - shorter) / 2
-    return image.resize(
-        (side, side),
-        Image.Resampling.BICUBIC,
-        box=(left, top, left + shorter, top + shorter),
-        reducing_gap=REDUCING_GAP,
-    )
+    if image.width != image.height:
+        left, top = (image.width - shorter) // 2, (image.height - shorter) // 2
+        image = image.crop((left, top, left + shorter, top + shorter))
+    return image.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
 
 
 def _on_white(image: Image.Image) -> Image.Image:
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _phrase(error: Exception) -> str:

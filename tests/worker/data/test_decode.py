@@ -134,8 +134,7 @@ def test_the_centre_is_cut_from_a_long_image() -> None:
     image = Image.new("RGB", (300, 100), (255, 0, 0))
     image.paste((0, 0, 255), (100, 0, 200, 100))
     pixels = square(encoded(image))
-    assert (pixels[2:-2, 2:-2] == (0, 0, 255)).all()
-    np.testing.assert_allclose(pixels[:, [0, -1]].reshape(-1, 3), [(0, 0, 255)] * 64, atol=24)
+    assert (pixels == (0, 0, 255)).all()
 
 
 @given(width=st.integers(1, 90), height=st.integers(1, 90), side=st.integers(32, 48))
