@@ -39,6 +39,9 @@ def make_celery(broker_url: str) -> Celery:
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
             "health_check_interval": 15,
+            # Who sends has better to do than to wait: the outbox remembers.
+            "max_retries": 1,
+            "interval_start": 0,
         },
     )
     return app

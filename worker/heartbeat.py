@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextvars import copy_context
 from typing import Self
 
 import structlog
@@ -30,7 +31,7 @@ class Heartbeat:
         self._lease_seconds = lease_seconds
         self._answered_at = time.monotonic()
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._beat_on, daemon=True)
+        self._thread = threading.Thread(target=copy_context().run, args=(self._beat_on,), daemon=True)
 
     def __enter__(self) -> Self:
         self.beat()

@@ -4,6 +4,7 @@ import logging
 import sys
 
 import structlog
+from celery.signals import setup_logging
 
 
 def configure_logging(level: str = "INFO") -> None:
@@ -26,3 +27,10 @@ def configure_logging(level: str = "INFO") -> None:
     ]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=finish, foreign_pre_chain=shared))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    # Of Celery, troubles only: our own lines tell what is done. Somebody who listens keeps it from setting levels.
+    logging.getLogger("celery").setLevel(logging.WARNING)
+    setup_logging.connect(_nothing_to_add)
+
+
+def _nothing_to_add(**_: object) -> None:
+    pass

@@ -84,7 +84,6 @@ def _listen(app: Celery, name: str, device: str, drain: threading.Event) -> None
         pool="threads",
         concurrency=1,
         quiet=True,
-        loglevel="WARNING",
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,

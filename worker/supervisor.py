@@ -126,6 +126,9 @@ class Supervisor:
             self._transact(heartbeat, lambda session: leases.release(session, claim))
         elif end.order is Order.lost:
             raise LeaseLost(claim)
+        elif end.order is Order.offline:
+            # Long since expired: whoever sweeps the leases will tell what became of the attempt.
+            log.error("postgres_gone")
         elif isinstance(end.ending, Finished):
             artifacts = [self._store(task, role, produced) for role, produced in _outputs(task, end.ending).items()]
             self._transact(heartbeat, lambda session: leases.succeed(session, claim, artifacts))

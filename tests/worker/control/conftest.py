@@ -1,3 +1,6 @@
+import json
+import os
+import subprocess
 import sys
 import threading
 import time
@@ -168,3 +171,48 @@ class Outage:
 @pytest.fixture
 def outage(servers: Servers, settings: Settings) -> Outage:
     return Outage(servers, make_url(settings.database_url.get_secret_value()))
+
+
+class Processes:
+    """Real scheduler and worker processes, as an installation runs them; whatever still runs at the end is killed."""
+
+    def __init__(self, settings: Settings, log: Path) -> None:
+        values = settings.model_dump(mode="json") | {
+            "database_url": settings.database_url.get_secret_value(),
+            "broker_url": settings.broker_url.get_secret_value(),
+        }
+        texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+        self._environment = os.environ | {f"PASSDOWN_{name.upper()}": text for name, text in texts.items()}
+        self._log = log
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def scheduler(self) -> subprocess.Popen[bytes]:
+        return self._start("worker.scheduler")
+
+    def worker(self) -> subprocess.Popen[bytes]:
+        """A worker whose children play."""
+        return self._start("tests.worker.control.play_worker")
+
+    def real_worker(self) -> subprocess.Popen[bytes]:
+        return self._start("worker.main", "--device", "cpu")
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def _start(self, *command: str) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as log:
+            process = subprocess.Popen([sys.executable, "-m", *command], env=self._environment, stderr=log)
+        self._running.append(process)
+        return process
+
+    def close(self) -> None:
+        for process in self._running:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def processes(settings: Settings, tmp_path: Path) -> Iterator[Processes]:
+    started = Processes(settings, tmp_path / "log")
+    yield started
+    started.close()
