@@ -1,6 +1,6 @@
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from models.config import Arch, BackboneConfig
 from worker.config.base import Auto, Config, DatasetFacts, StageConfig
@@ -35,6 +35,12 @@ class ClassifyConfig(StageConfig):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     holdout: float = Field(0.05, ge=0, lt=0.5, description="share of images kept to monitor; never trained on")
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _is_alexnet(self) -> Self:
+        if not self.backbone.is_alexnet:
+            raise ValueError("the student is an AlexNet: arch 'alexnet' or 'alexnet-torchvision'")
+        return self
 
     def resolved(self, facts: DatasetFacts) -> "ClassifyConfig":
         side = facts.side if self.side == "auto" else self.side
