@@ -59,11 +59,14 @@ class RowFile:
         part.write_text(json.dumps({"rows": self.count, "fingerprint": self._fingerprint}))
         part.replace(self._folder / MARKER)
 
+    def close(self) -> None:
+        self._file.close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        self._file.close()
+        self.close()
         if kind is None:
             (self._folder / MARKER).unlink(missing_ok=True)
 
