@@ -17,7 +17,7 @@ from app.cli.console import err, say
 from app.cli.failures import FAILURES, CommandError
 from app.cli.progress import Board, duration
 from app.client.client import PassdownClient
-from app.client.models import Run, Stage
+from app.client.models import Run, why
 from app.embedded.daemon import DaemonError
 from app.embedded.ports import free_port
 from app.embedded.service import Service, gpu_devices
@@ -98,14 +98,8 @@ def _train(client: PassdownClient, minutes: float, board: Board) -> Run:
 def _wait(client: PassdownClient, ref: str, board: Board) -> Run:
     run = client.wait(ref, lambda run: board.show(run.stages))
     if run.state != "succeeded":
-        raise CommandError(_failure(run))
+        raise CommandError(f"run {run.id} {run.state}: {why(run)}")
     return run
-
-
-def _failure(run: Run) -> str:
-    failed: Stage | None = next((stage for stage in run.stages if stage.state == "failed"), None)
-    where = f"stage {failed.name} failed ({failed.reason}): {failed.detail}" if failed else run.detail or run.reason
-    return f"run {run.id} {run.state}: {where}"
 
 
 def _collect(client: PassdownClient, run: Run, out: Path) -> None:

@@ -17,7 +17,7 @@ from app.cli.options import URL, Url, config_of, folder_by_name
 from app.cli.progress import Board
 from app.cli.tables import runs_table
 from app.client.client import PassdownClient
-from app.client.models import Run
+from app.client.models import Run, why
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Turns images into a backbone."
@@ -131,7 +131,7 @@ def _watch(client: PassdownClient, ref: str) -> None:
 
 def _require_success(run: Run) -> None:
     if run.state != "succeeded":
-        say(f"Run {run.id} {run.state}: {run.detail or run.reason or 'no reason given'}")
+        say(f"Run {run.id} {run.state}: {why(run)}")
         raise typer.Exit(EXIT_FAILED)
     say(f"Run {run.id} succeeded.")
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from itertools import islice
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from app.client.models import Dataset, Run
 
 
 def runs_table(runs: Iterable[Run], limit: int) -> Table:
-    table = Table("run", "name", "state", "reason", "created", box=None)
+    table = Table(Column("run", no_wrap=True), "name", "state", "reason", "created", box=None)
     for run in islice(runs, limit):
         created = str((run.model_extra or {}).get("created_at", ""))[:19].replace("T", " ")
         table.add_row(run.id, run.name or "", run.state, run.reason or "", created)
@@ -17,7 +17,7 @@ def runs_table(runs: Iterable[Run], limit: int) -> Table:
 
 
 def datasets_table(datasets: Iterable[Dataset], limit: int) -> Table:
-    table = Table("dataset", "name", "state", "reason", box=None)
+    table = Table(Column("dataset", no_wrap=True), "name", "state", "reason", box=None)
     for dataset in islice(datasets, limit):
         table.add_row(dataset.id, dataset.name, dataset.state, dataset.reason or "")
     return table

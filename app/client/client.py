@@ -111,6 +111,10 @@ class PassdownClient:
         """Until the run has ended; `seen` hears of it at every look."""
         return self._poll(lambda: self.run(ref), lambda run: run.finished, seen, every)
 
+    def wait_until(self, ref: str, holds: Callable[[Run], bool], every: float = 0.2) -> Run:
+        """Until something is so, or the run has ended."""
+        return self._poll(lambda: self.run(ref), lambda run: run.finished or holds(run), None, every)
+
     def follow(self, ref: str, after: int = 0) -> Iterator[Event]:
         """The run's events after number `after`, as they happen, until its last one; a lost connection is taken up."""
         last, lost_at = after, None

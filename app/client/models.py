@@ -83,3 +83,12 @@ class Event(Model):
     seq: int
     type: str
     data: dict[str, Any] = {}
+
+
+def why(run: Run) -> str:
+    """In one line: which stage, for which reason, with the last line of its detail (the first may be a traceback's)."""
+    stage = next((stage for stage in run.stages if stage.state == "failed"), None)
+    reason, detail = (stage.reason, stage.detail) if stage else (run.reason, run.detail)
+    lines = [line.strip() for line in (detail or "").splitlines() if line.strip()]
+    parts = (f"stage {stage.name}" if stage else None, reason, lines[-1] if lines else None)
+    return ": ".join(part for part in parts if part) or "no reason given"

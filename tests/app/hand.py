@@ -41,12 +41,16 @@ class Hand:
             query = select(Stage.name).where(Stage.state == StageState.queued).order_by(Stage.queued_at, Stage.position)
             return list(session.scalars(query))
 
-    def claim(self, name: str, device: str = "cpu") -> Claim:
+    def claim(self, name: str, stage_id: uuid.UUID | None = None) -> Claim:
+        query = select(Stage.id).where(Stage.name == name, Stage.state == "queued")
         with self.sessions.begin() as session:
-            stage_id = session.scalars(select(Stage.id).where(Stage.name == name, Stage.state == "queued")).one()
-            claim = leases.claim(session, stage_id, "hand", device, 60)
+            claim = leases.claim(session, stage_id or session.scalars(query).one(), "hand", "cpu", 60)
         assert claim is not None
         return claim
+
+    def report_config(self, claim: Claim, config: dict[str, Any]) -> None:
+        with self.sessions.begin() as session:
+            leases.record(session, claim, leases.Report(config=config))
 
     def finish(self, claim: Claim, files: Mapping[str, bytes] | None = None) -> None:
         made = [self._artifact(role, claim, files) for role in STAGES[claim.name].outputs]
@@ -81,13 +85,16 @@ class Hand:
     def _artifact(self, role: str, claim: Claim, files: Mapping[str, bytes] | None) -> NewArtifact:
         folder = self.storage.incoming()
         folder.mkdir()
-        for name, content in (files or files_of(role, dict(claim.config))).items():
+        for name, content in (files or files_of(role, claim)).items():
             (folder / name).write_bytes(content)
+        # No two runs make the same bytes, as far as these tests go.
+        (folder / "made_by.txt").write_text(str(claim.run_id))
         kind = STAGES[StageName(claim.name)].outputs[role]
         return NewArtifact(role, kind, self.storage.commit(folder), SUMMARIES.get(role, {"role": role}))
 
 
-def files_of(role: str, config: dict[str, Any]) -> dict[str, bytes]:
+def files_of(role: str, claim: Claim) -> dict[str, bytes]:
+    config = dict(claim.config)
     match role:
         case "store":
             problems = [{"path": f"{n}.jpg", "reason": "undecodable", "detail": "cut"} for n in range(3)]
