@@ -69,20 +69,24 @@ class ChildContext:
         self.device = task.device
         self._events = events
         self._stop = stop
-        self._held: Progress | None = None
-        self._sent_at = -math.inf
+        self._newest: Progress | None = None
+        self._lock = threading.Lock()
 
     def progress(self, done: int, total: int, unit: str) -> None:
-        self._held = Progress(done=done, total=total, unit=unit)
-        if done >= total or time.monotonic() - self._sent_at >= PROGRESS_SECONDS:
-            self.flush()
+        """Held back until `flush`, which follows within `PROGRESS_SECONDS`: only the newest is worth sending."""
+        with self._lock:
+            self._newest = Progress(done=done, total=total, unit=unit)
 
     def flush(self) -> None:
-        """Send the progress that was held back because it followed too soon."""
-        held, self._held = self._held, None
-        if held is not None:
-            self._sent_at = time.monotonic()
-            self._events.send(held)
+        with self._lock:
+            if self._newest is not None:
+                self._events.send(self._newest)
+            self._newest = None
+
+    def keep_flushing(self) -> None:
+        while True:
+            time.sleep(PROGRESS_SECONDS)
+            self.flush()
 
     def metric(self, name: str, step: int, value: float) -> None:
         if math.isfinite(value):
@@ -130,6 +134,7 @@ def _leave_with_group() -> None:
 def execute(task: Task, events: EventStream, stop: threading.Event) -> int:
     """Run the stage, tell how it ended, and return the exit code."""
     context = ChildContext(task, events, stop)
+    threading.Thread(target=context.keep_flushing, daemon=True).start()
     try:
         result = run_stage(task, context)
     except Stopped:

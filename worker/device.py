@@ -10,11 +10,20 @@ import structlog
 log = structlog.get_logger(__name__)
 
 
+class NoDevice(Exception):
+    pass
+
+
 def find_device(asked: str) -> str:
-    """`auto` becomes `cuda` where an NVIDIA driver shows a GPU, else `cpu`; anything else stays as asked."""
-    if asked != "auto":
+    """`auto` becomes `cuda` where an NVIDIA driver shows a GPU, else `cpu`. Raises NoDevice where CUDA was asked for
+    and there is none: better than a worker that fails every stage it claims."""
+    if asked == "cpu":
         return asked
-    return "cuda" if any(Path("/dev").glob("nvidia[0-9]*")) or gpu_name("cuda") else "cpu"
+    if any(Path("/dev").glob("nvidia[0-9]*")) or gpu_name("cuda"):
+        return "cuda" if asked == "auto" else asked
+    if asked != "auto":
+        raise NoDevice(f"device {asked} was asked for, but no NVIDIA GPU is visible here")
+    return "cpu"
 
 
 def device_name(device: str) -> str | None:

@@ -3,7 +3,9 @@
 import statistics
 from collections import deque
 
-WINDOW = 30
+WINDOW = 60
+SPACING_SECONDS = 1.0
+"""Samples closer together than this measure the noise."""
 MIN_RATES = 5
 MAX_SPREAD = 4.0
 
@@ -20,7 +22,7 @@ class Eta:
         if self._goal != (total, unit) or (self._samples and done < self._samples[-1][1]):
             self._goal = (total, unit)
             self._samples.clear()
-        if not self._samples or done > self._samples[-1][1]:
+        if not self._samples or (done > self._samples[-1][1] and at - self._samples[-1][0] >= SPACING_SECONDS):
             self._samples.append((at, done))
         pace = self._seconds_per_item()
         return None if pace is None else max(0.0, (total - done) * pace)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import structlog
 from sqlalchemy import delete, or_, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.artifacts.tables import Artifact
@@ -34,10 +35,12 @@ class Garbage:
         self._storage = storage
 
     def collect(self) -> None:
-        self._forget_rows()
-        self._remove_work()
-        self._remove_incoming()
-        self._remove_artifacts()
+        """Raises nothing: what could not be removed today is tried again."""
+        for step in (self._forget_rows, self._remove_work, self._remove_incoming, self._remove_artifacts):
+            try:
+                step()
+            except (SQLAlchemyError, OSError) as error:
+                log.warning("garbage_stays", step=step.__name__, error=str(error).splitlines()[0])
 
     def _forget_rows(self) -> None:
         with self._sessions.begin() as session:

@@ -1,13 +1,15 @@
 """The worker of one device: `python -m worker.main --device cpu|cuda|cuda:N|auto`.
 
-SIGTERM (or Ctrl-C) drains: the running stage saves its state and goes back to the queue. The same signal a second time
-ends the worker at once; the child follows, because its stdin closes, and the lease runs out.
+SIGTERM or Ctrl-C drains: the running stage saves its state and goes back to the queue. A second Ctrl-C ends the worker
+at once; the child follows, because its stdin closes, and the lease runs out. SIGTERM may come any number of times:
+service managers repeat it, and have SIGKILL for what it doesn't end.
 """
 
 import argparse
 import os
 import re
 import signal
+import sys
 import threading
 from collections.abc import Sequence
 
@@ -21,7 +23,7 @@ from app.settings import Settings, get_settings
 from worker.celery_app import make_celery, worker_queues
 from worker.child_process import CHILD_COMMAND
 from worker.database import make_sessions
-from worker.device import find_device
+from worker.device import NoDevice, find_device
 from worker.logs import configure_logging
 from worker.patience import wait_for_broker, wait_for_database
 from worker.registration import Registration, new_name
@@ -36,8 +38,11 @@ log = structlog.get_logger(__name__)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", type=_device, default="auto", help="cpu, cuda, cuda:N or auto")
-    device = find_device(parser.parse_args().device)
     configure_logging()
+    try:
+        device = find_device(parser.parse_args().device)
+    except NoDevice as error:
+        sys.exit(f"error: {error}")
     serve(get_settings(), device)
 
 
@@ -74,7 +79,8 @@ def _listen(app: Celery, name: str, device: str, drain: threading.Event) -> None
 
     def on_shutdown(sig: str, **_: object) -> None:
         drain.set()
-        signal.signal(signal.Signals[sig], lambda *_: os._exit(EXIT_HARD))
+        if sig == "SIGINT":
+            signal.signal(signal.SIGINT, lambda *_: os._exit(EXIT_HARD))
 
     worker_ready.connect(on_ready)
     worker_shutting_down.connect(on_shutdown)

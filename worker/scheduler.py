@@ -52,6 +52,7 @@ class Scheduler:
         self._engine = make_engine(settings, "passdown-scheduler")
         self._sessions: sessionmaker[Session] = sessionmaker(self._engine, expire_on_commit=False)
         self._celery = make_celery(settings.broker_url.get_secret_value())
+        self._collector: threading.Thread | None = None
         self._garbage = Garbage(self._sessions, Storage(settings.storage_root.absolute()))
 
     def run(self) -> None:
@@ -92,7 +93,7 @@ class Scheduler:
             Duty(lambda: send_doorbells(self._sessions, self._celery), poll),
             Duty(lambda: ring_again(self._sessions, self._celery, self._settings), poll),
             Duty(self._sweep, sweep, first_after=grace),
-            Duty(self._garbage.collect, GARBAGE_SECONDS, first_after=grace),
+            Duty(self._collect_garbage, GARBAGE_SECONDS, first_after=grace),
         ]
 
     def _sweep(self) -> None:
@@ -108,12 +109,21 @@ class Scheduler:
 
     def _end(self, claim: Claim, end: Callable[[Session, Claim], None]) -> None:
         """Each in its own transaction: one that can't be ended keeps no other waiting."""
+        names = {"run": str(claim.run_id), "stage": claim.name, "attempt_no": claim.attempt_no}
         try:
             with self._sessions.begin() as session:
                 end(session, claim)
-            log.warning("attempt_given_up", run=str(claim.run_id), stage=claim.name, attempt_no=claim.attempt_no)
+            log.warning("attempt_given_up", **names)
         except leases.LeaseLost:
-            log.info("attempt_lives", run=str(claim.run_id), stage=claim.name, attempt_no=claim.attempt_no)
+            log.info("attempt_lives", **names)
+        except Exception:
+            log.exception("attempt_stuck", **names)
+
+    def _collect_garbage(self) -> None:
+        """Beside the loop: removing a large directory must not keep doorbells waiting."""
+        if self._collector is None or not self._collector.is_alive():
+            self._collector = threading.Thread(target=self._garbage.collect, daemon=True)
+            self._collector.start()
 
 
 class Duty:

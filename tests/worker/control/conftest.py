@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.artifacts.tables import Artifact, StageOutput
 from app.embedded.servers import Servers
 from app.journal.tables import Event
-from app.runs.tables import Attempt, Run, RunState, Stage, StageState
+from app.runs import service as runs
+from app.runs.tables import Attempt, Run, Stage, StageState
 from app.settings import Settings
 from app.storage import Storage
 from worker.database import make_sessions
@@ -39,7 +40,9 @@ def eventually(what: Callable[[], Any]) -> Any:  # noqa: ANN401
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     """A lease that a busy machine doesn't lose by accident."""
-    return settings.model_copy(update={"lease_seconds": 4, "heartbeat_seconds": 0.3, "retry_seconds": 0.05})
+    return settings.model_copy(
+        update={"lease_seconds": 4, "heartbeat_seconds": 0.3, "retry_seconds": 0.05, "cancel_grace_seconds": 60}
+    )
 
 
 @pytest.fixture
@@ -104,12 +107,8 @@ class Desk:
             return list(session.scalars(query.order_by(Event.seq)))
 
     def cancel(self, stage_id: uuid.UUID) -> None:
-        """What a cancel request writes for a stage that runs."""
         with self.sessions.begin() as session:
-            stage = session.get_one(Stage, stage_id)
-            run = session.get_one(Run, stage.run_id)
-            run.state = RunState.cancelling
-            run.cancel_requested_at = stage.cancel_requested_at = func.clock_timestamp()
+            runs.cancel(session, session.get_one(Stage, stage_id).run_id)
 
     def until(self, stage_id: uuid.UUID, state: StageState) -> Stage:
         eventually(lambda: self.stage(stage_id).state == state)

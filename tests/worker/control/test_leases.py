@@ -245,6 +245,11 @@ def test_a_lease_that_was_renewed_meanwhile_is_not_lost(desk: Desk) -> None:
     assert desk.stage(stage_id).state == StageState.running
 
 
+def take_over(session: Session, mine: Claim) -> None:
+    leases.release(session, mine)
+    assert leases.claim(session, mine.stage_id, "two", "cpu", LEASE)
+
+
 REPORT = Report(
     progress=Progress(done=1, total=2, unit="x"),
     metrics=[MetricPoint(name="loss", step=1, value=2)],
@@ -260,9 +265,7 @@ WRITES: dict[str, Callable[[Session, Claim], Any]] = {
     "lose": lambda session, mine: leases.lose(session, mine, RETRY),
 }
 ENDS: dict[str, Callable[[Session, Claim], Any]] = {
-    "taken over": lambda session, mine: (
-        leases.claim(session, mine.stage_id, "two", "cpu", LEASE) if leases.release(session, mine) is None else None
-    ),
+    "taken over": lambda session, mine: take_over(session, mine),
     "succeeded": lambda session, mine: leases.succeed(session, mine, []),
     "failed": lambda session, mine: leases.fail(session, mine, Failure(Reason.diverged, "nan"), RETRY),
     "cancelled": leases.cancelled,

@@ -9,6 +9,7 @@ from sqlalchemy import func, select, update
 
 from app.artifacts.tables import Artifact, StageInput
 from app.journal.tables import LogLine, Metric
+from app.runs import service as runs
 from app.runs.tables import RunState, Stage, StageState
 from app.settings import Settings
 from app.storage import Storage
@@ -119,16 +120,43 @@ def test_a_damaged_input_is_found_before_the_work(desk: Desk, supervisor: Superv
     assert "features.npy" in (stage.detail or "")
 
 
+def test_a_stage_cancelled_while_queued_is_never_started(desk: Desk, supervisor: Supervisor) -> None:
+    stage_id = desk.queue()
+    desk.cancel(stage_id)
+    assert not supervisor.ring(stage_id)
+    assert (desk.stage(stage_id).state, desk.run(stage_id).state) == ("cancelled", "cancelled")
+    assert desk.attempts(stage_id) == []
+
+
 def test_a_cancelled_stage_stops_at_its_next_look(
     desk: Desk, supervisor: Supervisor, gate: Path, background: ThreadPoolExecutor
 ) -> None:
     stage_id = desk.queue(gate=gate)
     work = background.submit(supervisor.ring, stage_id)
     desk.until_counted(stage_id)
-    desk.cancel(stage_id)
+    for _ in range(2):
+        desk.cancel(stage_id)
     work.result()
     assert desk.outcomes(stage_id) == [("cancelled", "cancelled")]
     assert (desk.stage(stage_id).state, desk.run(stage_id).state) == ("cancelled", "cancelled")
+
+
+def test_a_cancelled_run_resumes_from_what_it_saved(
+    desk: Desk, supervisor: Supervisor, gate: Path, background: ThreadPoolExecutor
+) -> None:
+    stage_id = desk.queue(gate=gate)
+    with desk.sessions.begin() as session:
+        session.execute(update(Stage).values(key="given"))
+    work = background.submit(supervisor.ring, stage_id)
+    desk.until_counted(stage_id)
+    desk.cancel(stage_id)
+    work.result()
+    gate.touch()
+    with desk.sessions.begin() as session:
+        runs.resume(session, desk.run(stage_id).id)
+    assert supervisor.ring(stage_id)
+    assert desk.outcomes(stage_id) == [("cancelled", "cancelled"), ("succeeded", None)]
+    assert desk.outputs(stage_id)[0].summary == {"start": 2}
 
 
 def test_a_child_that_ignores_the_stop_is_killed_after_the_grace(
@@ -225,7 +253,7 @@ def test_postgres_away_beyond_the_limit_ends_the_work(
     background: ThreadPoolExecutor,
     outage: Outage,
 ) -> None:
-    limited = Supervisor(settings.model_copy(update={"offline_seconds": 1}), "tester", "cpu", drain, PLAY)
+    limited = Supervisor(settings.model_copy(update={"offline_seconds": 3}), "tester", "cpu", drain, PLAY)
     stage_id = desk.queue(gate=gate)
     work = background.submit(limited.ring, stage_id)
     desk.until_counted(stage_id)

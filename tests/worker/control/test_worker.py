@@ -2,12 +2,18 @@
 
 import os
 import signal
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 
 import redis
+from PIL import Image
 from sqlalchemy import select
 
+from app.datasets import service as datasets
+from app.datasets.schemas import DatasetCreate
+from app.datasets.tables import Dataset, DatasetState
 from app.journal.tables import LogLine
 from app.outbox.tables import Doorbell
 from app.runs.tables import Attempt, Stage, StageState
@@ -35,6 +41,12 @@ def child_of(processes: Processes, nth: int = -1) -> int:
     return int(lines[nth].partition('"pid": ')[2].partition(",")[0])
 
 
+def interrupt(process: subprocess.Popen[bytes]) -> bool:
+    """Ctrl-C once more; True when it was not needed any more."""
+    process.send_signal(signal.SIGINT)
+    return process.returncode is not None
+
+
 def is_running(pid: int) -> bool:
     stat = Path(f"/proc/{pid}/stat")
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
@@ -59,6 +71,7 @@ def test_a_killed_child_and_a_wiped_broker_stop_no_run(
     desk.until_counted(stage_id)
     with redis.Redis.from_url(settings.broker_url.get_secret_value()) as broker:
         broker.flushdb()
+        broker.client_kill_filter(_type="normal", skipme=True)
     os.kill(child_of(processes), signal.SIGKILL)
     eventually(lambda: desk.stage(stage_id).attempt_no == 2)
     gate.touch()
@@ -100,17 +113,19 @@ def test_a_drained_worker_leaves_its_stage_to_another(desk: Desk, processes: Pro
     assert desk.stage(stage_id).failure_count == 0
 
 
-def test_a_second_signal_ends_a_worker_at_once(desk: Desk, processes: Processes, gate: Path) -> None:
+def test_only_a_second_ctrl_c_ends_a_worker_at_once(desk: Desk, processes: Processes, gate: Path) -> None:
     processes.scheduler()
     worker = processes.worker()
     stage_id = queue_with_doorbell(desk, gate=gate, deaf=True)
     desk.until_counted(stage_id)
     child = child_of(processes)
-    worker.send_signal(signal.SIGTERM)
-    eventually(lambda: '"stop_asked"' in processes.log())
-    assert worker.poll() is None
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait() == 1
+    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+        worker.send_signal(number)
+        eventually(lambda: '"stop_asked"' in processes.log())
+        assert worker.poll() is None
+    # A stage that ignores the stop would keep it for as long as the grace lasts.
+    eventually(lambda: interrupt(worker))
+    assert worker.returncode == 1
     eventually(lambda: not is_running(child))
 
 
@@ -135,3 +150,36 @@ def test_two_workers_share_the_work_however_often_it_rings(
     with desk.sessions() as session:
         assert session.scalars(select(Attempt.attempt_no)).all() == [1, 1]
         assert len(session.scalars(select(LogLine)).all()) == 2
+
+
+def draw_images(folder: Path) -> None:
+    for number in range(4):
+        Image.new("RGB", (40, 40), (60 * number, 90, 200)).save(folder / f"{number}.png")
+
+
+def test_a_dataset_is_registered_by_real_processes(
+    desk: Desk, processes: Processes, settings: Settings, dataset_root: Path
+) -> None:
+    draw_images(dataset_root)
+    processes.scheduler()
+    processes.real_worker()
+    source = {"kind": "folder", "root": "data"}
+    request = DatasetCreate.model_validate({"name": "drawn", "source": source, "config": {"side": 32, "processes": 1}})
+    with desk.sessions.begin() as session:
+        dataset_id = datasets.register(session, settings, request).id
+
+    def state() -> str:
+        with desk.sessions() as session:
+            return session.get_one(Dataset, dataset_id).state
+
+    eventually(lambda: state() != DatasetState.registering)
+    assert state() == DatasetState.ready
+    with desk.sessions() as session:
+        [stage] = session.scalars(select(Stage))
+    assert desk.outputs(stage.id)[0].summary["count"] == 4
+    assert "auto" not in str(stage.config)
+
+
+def test_no_room_of_the_control_plane_imports_torch() -> None:
+    code = "import sys, worker.main, worker.scheduler, worker.child; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
