@@ -8,10 +8,10 @@ from torch.nn import functional
 
 from worker.stages.randomness import torch_generator
 
-STEPS_PER_EPOCH = 30
-"""Small sets get small batches, so that an epoch has about this many steps..."""
-LARGEST_BATCH = 256
-"""... and large ones the paper's (SPEC 8.4)."""
+BATCH = 256
+"""SPEC 8.4."""
+LEAST_STEPS = 8
+"""An epoch of fewer images than 8 batches is cut into about this many smaller ones (our choice)."""
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 _POWER_STEPS = 15
 
@@ -53,7 +53,7 @@ def train_probe(features: Tensor, labels: Tensor, classes: int, epochs: int, see
     torch.nn.init.zeros_(probe.bias)
     rate = 1 / (1 + largest_eigenvalue(features))
     optimizer = torch.optim.SGD(probe.parameters(), rate, MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True)
-    batch = min(LARGEST_BATCH, max(1, len(features) // STEPS_PER_EPOCH))
+    batch = min(BATCH, max(1, len(features) // LEAST_STEPS))
     total = epochs * math.ceil(len(features) / batch)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (1 + math.cos(math.pi * step / total)) / 2)
     for epoch in range(epochs):

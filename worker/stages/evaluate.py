@@ -13,7 +13,7 @@ from worker.data.store import ImageStore
 from worker.evaluation.contenders import CALIBRATION_IMAGES, STUDENT, Contender, contenders
 from worker.evaluation.judge import Judge, Verdict
 from worker.evaluation.knn import TEMPERATURE
-from worker.evaluation.probe import LARGEST_BATCH, MOMENTUM, WEIGHT_DECAY
+from worker.evaluation.probe import BATCH, MOMENTUM, WEIGHT_DECAY
 from worker.evaluation.record import Evaluation, TapResult
 from worker.evaluation.split import ProbeSplit, split_labelled
 from worker.evaluation.taps import in_batches, pooled_shape, read_tap, write_taps
@@ -153,7 +153,7 @@ class _Comparison:
             "features": "post-ReLU maps of the centre crop, average-pooled to at most max_dims values; eval mode",
             "knn_rule": f"cosine, votes weighted by exp(cosine / {TEMPERATURE})",
             "linear_rule": "standardised by the training images, softmax regression, SGD with Nesterov momentum "
-            f"{MOMENTUM}, weight decay {WEIGHT_DECAY}, batch at most {LARGEST_BATCH}, rate 1 / (1 + largest eigenvalue "
+            f"{MOMENTUM}, weight decay {WEIGHT_DECAY}, batch at most {BATCH}, rate 1 / (1 + largest eigenvalue "
             "of the covariance) along a half cosine",
             "random_calibrated": f"batch norm statistics of up to {CALIBRATION_IMAGES} of the probes' training images",
             "interval": "Wilson for accuracies; Bonett and Price for differences on the same images",
