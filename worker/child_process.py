@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from worker.device import visible_gpu
 from worker.protocol import EVENT, STOP, Event, Task
 
 CHILD_COMMAND = (sys.executable, "-P", "-m", "worker.child")
@@ -47,12 +48,11 @@ def child_environment(parent: Mapping[str, str], device: str) -> dict[str, str]:
     """What the child inherits, with the worker's one device as the only one it can see."""
     kept = {name: value for name, value in parent.items() if name.startswith(KEPT_VARIABLES)}
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGES), parent.get("PYTHONPATH")]))
-    kind, _, index = device.partition(":")
-    if kind == "cpu":
-        kept["CUDA_VISIBLE_DEVICES"] = ""
-    elif index:
-        visible = [name for name in parent.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-        kept["CUDA_VISIBLE_DEVICES"] = visible[int(index)] if visible else index
+    # Numbered as nvidia-smi does, not by speed.
+    kept.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    gpu = visible_gpu(device, parent)
+    if gpu is not None:
+        kept["CUDA_VISIBLE_DEVICES"] = gpu
     return kept
 
 

@@ -1,8 +1,10 @@
 """Which device a worker has, found out without importing torch."""
 
+import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import structlog
@@ -19,7 +21,9 @@ def find_device(asked: str) -> str:
     and there is none: better than a worker that fails every stage it claims."""
     if asked == "cpu":
         return asked
-    if any(Path("/dev").glob("nvidia[0-9]*")) or gpu_name("cuda"):
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if not hidden and (any(Path("/dev").glob("nvidia[0-9]*")) or gpu_name("cuda")):
+        visible_gpu(asked, os.environ)
         return "cuda" if asked == "auto" else asked
     if asked != "auto":
         raise NoDevice(f"device {asked} was asked for, but no NVIDIA GPU is visible here")
@@ -31,12 +35,28 @@ def device_name(device: str) -> str | None:
     return _cpu_name() if device == "cpu" else gpu_name(device)
 
 
+def visible_gpu(device: str, environment: Mapping[str, str]) -> str | None:
+    """CUDA_VISIBLE_DEVICES for a device: none at all for `cpu`, the Nth of what is visible for `cuda:N`, None (leave it
+    as it is) for `cuda`."""
+    kind, _, index = device.partition(":")
+    if kind == "cpu":
+        return ""
+    if not index:
+        return None
+    visible = [name for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    if not visible:
+        return index
+    if int(index) >= len(visible):
+        raise NoDevice(f"device {device} was asked for, but only {len(visible)} GPUs are visible")
+    return visible[int(index)]
+
+
 def gpu_name(device: str) -> str | None:
-    index = device.partition(":")[2] or "0"
+    gpu = visible_gpu(device, os.environ) or visible_gpu(f"{device}:0", os.environ)
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return None
-    command = [tool, f"--id={index}", "--query-gpu=name", "--format=csv,noheader"]
+    command = [tool, f"--id={gpu}", "--query-gpu=name", "--format=csv,noheader"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (subprocess.SubprocessError, OSError) as error:

@@ -21,6 +21,14 @@ def test_a_machine_with_a_gpu_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_device("cpu") == "cpu"
 
 
+def test_a_gpu_beyond_those_that_are_visible_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.device.gpu_name", lambda device: "NVIDIA H100")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    assert find_device("cuda:1") == "cuda:1"
+    with pytest.raises(NoDevice, match="only 2 GPUs"):
+        find_device("cuda:2")
+
+
 def test_the_cpu_has_a_name() -> None:
     assert device_name("cpu")
 
