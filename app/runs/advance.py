@@ -41,10 +41,11 @@ def advance(session: Session, run_id: uuid.UUID) -> None:
     if run.state in TERMINAL:
         return
     stages = stages_of(session, run_id)
+    needs = _needs(session, [stage for stage in stages if stage.state == StageState.pending])
     # Stages stand in topological order, so one pass carries a reused result all the way down.
     for stage in stages:
         if stage.state == StageState.pending:
-            _settle(session, run, stage)
+            _settle(session, run, stage, needs[stage.id])
     _settle_run(session, run, stages)
     if run.state in TERMINAL:
         _after(session, run, stages)
@@ -78,13 +79,20 @@ def _announce(session: Session, stage: Stage) -> None:
     append_event(session, stage.run_id, f"stage.{stage.state}", facts)
 
 
-def _settle(session: Session, run: Run, stage: Stage) -> None:
-    needs = session.scalars(
-        select(Stage)
-        .join(StageDependency, StageDependency.needs_id == Stage.id)
-        .where(StageDependency.stage_id == stage.id),
-        execution_options={"populate_existing": True},
-    ).all()
+def _needs(session: Session, stages: Sequence[Stage]) -> dict[uuid.UUID, list[Stage]]:
+    """What each of the stages waits for."""
+    needs: dict[uuid.UUID, list[Stage]] = {stage.id: [] for stage in stages}
+    query = (
+        select(StageDependency.stage_id, Stage)
+        .join(Stage, Stage.id == StageDependency.needs_id)
+        .where(StageDependency.stage_id.in_(needs))
+    )
+    for stage_id, need in session.execute(query, execution_options={"populate_existing": True}):
+        needs[stage_id].append(need)
+    return needs
+
+
+def _settle(session: Session, run: Run, stage: Stage, needs: Sequence[Stage]) -> None:
     broken = next((need for need in needs if need.state in {StageState.failed, StageState.cancelled}), None)
     if run.cancel_requested_at is not None:
         end_stage(session, stage, StageState.cancelled, Reason.cancelled)

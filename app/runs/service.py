@@ -68,17 +68,15 @@ def start(session: Session, run: Run, jobs: Sequence[Job]) -> Run:
     except IntegrityError as error:
         raise Problem(409, "name_taken", f"There is a run named {run.name!r} already.") from error
     append_event(session, run.id, f"run.{run.state}", {})
+    ids = {job.name: uuid.uuid4() for job in jobs}
     registration = _registration(session, run)
-    stages: dict[StageName, Stage] = {}
     for position, job in enumerate(jobs):
-        stage = Stage(run_id=run.id, name=job.name, position=position, config=job.config.model_dump(mode="json"))
-        session.add(stage)
-        session.flush()
-        stages[job.name] = stage
-        needs = [stages[name].id for name in job.needs]
+        config = job.config.model_dump(mode="json")
+        session.add(Stage(id=ids[job.name], run_id=run.id, name=job.name, position=position, config=config))
+        needs = [ids[name] for name in job.needs]
         if job.reads_store and registration is not None:
             needs.append(registration)
-        session.add_all(StageDependency(stage_id=stage.id, needs_id=needed) for needed in needs)
+        session.add_all(StageDependency(stage_id=ids[job.name], needs_id=needed) for needed in needs)
     advance(session, run.id)
     return run
 

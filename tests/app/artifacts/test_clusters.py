@@ -5,11 +5,23 @@ from io import BytesIO, StringIO
 
 import numpy as np
 import pyarrow.parquet
+import pytest
 from fastapi.testclient import TestClient
 
+from tests.app.artifacts.conftest import Library
 from tests.app.hand import npy
 
 Made = dict[str, str]
+
+
+@pytest.fixture
+def api(library: Library) -> TestClient:
+    return library.api
+
+
+@pytest.fixture
+def made(library: Library) -> Made:
+    return library.made
 
 
 def test_a_cluster_shows_its_nearest_and_farthest_images(api: TestClient, made: Made) -> None:
@@ -60,7 +72,7 @@ def test_labels_as_csv(api: TestClient, made: Made) -> None:
     ]
 
 
-def test_labels_as_parquet_by_ranges(api: TestClient, made: Made, storage_root: object) -> None:
+def test_labels_as_parquet_by_ranges(api: TestClient, made: Made) -> None:
     path = f"/pseudo-label-sets/{made['labels']}/download"
     whole = api.get(path)
     table = pyarrow.parquet.read_table(BytesIO(whole.content))
@@ -70,6 +82,6 @@ def test_labels_as_parquet_by_ranges(api: TestClient, made: Made, storage_root: 
     assert whole.content[:100] + rest.content == whole.content
 
 
-def test_a_written_table_does_not_stay_on_disk(api: TestClient, made: Made, storage_root: object) -> None:
+def test_a_written_table_does_not_stay_on_disk(api: TestClient, made: Made, library: Library) -> None:
     api.get(f"/pseudo-label-sets/{made['labels']}/download")
-    assert list((storage_root / "incoming").iterdir()) == []  # type: ignore[operator]
+    assert list((library.root / "incoming").iterdir()) == []
