@@ -1,0 +1,158 @@
+"""The words of a run's report, in Markdown."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.checkpoint import CheckpointRecord
+from models.exporting import torchvision_misfit
+from models.model_card import load_lines, normalise_line
+from worker.clustering.centroids import ClusteringFacts
+from worker.data.store import ImageStore
+from worker.evaluation.record import Evaluation
+from worker.evaluation.words import evaluation_words, table
+from worker.stages.export import FILE_NAMES
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    values: NDArray[np.int32]
+    """(count,): -1 = none."""
+    distances: NDArray[np.float32]
+    """(count,): NaN = unknown."""
+    facts: dict[str, Any]
+    """labels.json."""
+
+
+def report_words(
+    store: ImageStore,
+    labels: LabelSet,
+    student: CheckpointRecord,
+    teacher: CheckpointRecord | None,
+    clustering: ClusteringFacts | None,
+    evaluation: Evaluation | None,
+) -> str:
+    """The whole of report.md; what is None is left out."""
+    told = evaluation_words(evaluation) if evaluation else ["No evaluation was made: look at the clusters."]
+    kind = f"{len(store.classes)} classes of labels, used for evaluation only" if store.classes else "no labels"
+    lines = [
+        "# Report",
+        "",
+        f"{store.count} images, stored as squares of {store.side} pixels; {kind}.",
+        "",
+        "## What was trained",
+        "",
+        *_training(student, teacher),
+        "",
+        "## Clusters",
+        "",
+        *_clusters(labels, clustering),
+        "",
+        "## How good are the features?",
+        "",
+        *told,
+        "",
+        "## First-layer filters",
+        "",
+        "![Filters of conv1](conv1.png)",
+        "",
+        "Each filter is stretched to its own range. Smooth edges and blobs of colour are learned; noise is not.",
+        "",
+        "## How to load the student",
+        "",
+        *_loading(student),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _training(student: CheckpointRecord, teacher: CheckpointRecord | None) -> list[str]:
+    header = ["network", "architecture", "crop", "outputs", "epochs", "images seen", "seconds", "loss (chance)"]
+    rows = [_training_row("teacher", teacher)] if teacher else []
+    rows.append(_training_row("student", student))
+    sentences = [*(_about_teacher(teacher) if teacher else []), *_about_student(student)]
+    return [*table([*header, "training accuracy (chance)"], rows), "", *sentences]
+
+
+def _training_row(name: str, record: CheckpointRecord) -> list[str]:
+    facts = record.training
+    return [
+        name,
+        f"{record.backbone.arch}, width {record.backbone.width:g}, norm {record.backbone.norm}",
+        f"{record.crop} px",
+        str(record.classes or "–"),
+        _number(facts, "epochs", "{:.1f}"),
+        _number(facts, "images_seen", "{:,}"),
+        _number(facts, "seconds", "{:,.0f}"),
+        _against(facts, "loss", "{:.3f}"),
+        _against(facts, "accuracy", "{:.1%}"),
+    ]
+
+
+def _number(facts: dict[str, Any], key: str, form: str) -> str:
+    value = facts.get(key)
+    return form.format(value) if isinstance(value, int | float) else "–"
+
+
+def _against(facts: dict[str, Any], key: str, form: str) -> str:
+    found, chance = _number(facts, key, form), _number(facts, f"chance_{key}", form)
+    return found if chance == "–" else f"{found} ({chance})"
+
+
+def _about_teacher(teacher: CheckpointRecord) -> list[str]:
+    if teacher.training.get("imported"):
+        return ["The teacher's weights were imported, not trained here."]
+    if "accuracy" not in teacher.training or "permutations" not in teacher.training:
+        return []
+    return [
+        f"The teacher solved {teacher.training['accuracy']:.1%} of its puzzles at the end of its training, telling "
+        f"{teacher.classes} permutations apart; guessing would solve {1 / teacher.classes:.2%}."
+    ]
+
+
+def _about_student(student: CheckpointRecord) -> list[str]:
+    if "holdout_accuracy" not in student.training or not student.classes:
+        return []
+    return [
+        f"The student tells the cluster of {student.training['holdout_accuracy']:.1%} of "
+        f"{student.training['images_held_out']} images that it never trained on; guessing would tell "
+        f"{1 / student.classes:.2%}."
+    ]
+
+
+def _clusters(labels: LabelSet, clustering: ClusteringFacts | None) -> list[str]:
+    facts = labels.facts
+    sizes = np.bincount(labels.values[labels.values >= 0], minlength=facts["k"])
+    rows = [
+        ["clusters", str(facts["k"])],
+        ["images with a label", f"{int(sizes.sum())} of {len(labels.values)}"],
+        ["smallest, median, largest", f"{sizes.min()}, {np.median(sizes):g}, {sizes.max()}"],
+        ["entropy (1 = all equally large)", f"{facts['entropy_normalised']:.3f} ({facts['entropy']:.2f} nats)"],
+        ["tiny clusters (below a tenth of the mean size)", f"{facts['tiny_share']:.1%}"],
+        ["images in giant clusters (above ten times the mean)", f"{facts['giant_share']:.1%}"],
+        *(_clustering_rows(clustering) if clustering else []),
+    ]
+    words = "A row is a cluster: the largest first, and in it the images nearest to its centre."
+    return [*table(["clusters", "value"], rows), "", "![Clusters](clusters.png)", "", words]
+
+
+def _clustering_rows(clustering: ClusteringFacts) -> list[list[str]]:
+    return [
+        ["features", f"{clustering.tap}, {' x '.join(map(str, clustering.shape))}"],
+        ["k-means iterations", f"{clustering.iterations} ({clustering.seconds_per_iteration:.2g} s each)"],
+        ["inertia, first to last", f"{clustering.inertia_per_iteration[0]:.4g} to {clustering.inertia:.4g}"],
+        ["empty clusters refilled", str(clustering.empty_reseeded)],
+    ]
+
+
+def _loading(record: CheckpointRecord) -> list[str]:
+    lines = [
+        f"Input: (N, 3, {record.crop}, {record.crop}) float32, {normalise_line(record.pixels)}. "
+        "Batch norm, if any, is folded into the layers of the exported files."
+    ]
+    for form, name in FILE_NAMES.items():
+        if form == "torchvision" and torchvision_misfit(record):
+            continue
+        lines += ["", f"`{name}`:", "", "```python", *load_lines(form, name, record.classes), "```"]
+    return lines
