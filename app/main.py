@@ -29,7 +29,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description="Turns a folder of unlabelled images into a small, good vision backbone.",
         lifespan=_lifespan,
         generate_unique_id_function=_operation_id,
-        responses={"4XX": {"model": problems.ProblemBody, "description": "application/problem+json"}},
+        responses=problems.problem_responses(),
     )
     engine = make_engine(settings)
     app.state.settings = settings

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ValidationError
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -30,6 +31,13 @@ class ProblemBody(BaseModel):
     code: str
     detail: str
     errors: list[FieldError] = []
+
+
+def problem_responses() -> dict[int | str, dict[str, Any]]:
+    """For the OpenAPI document: every refusal is a ProblemBody."""
+    schema = ProblemBody.model_json_schema()
+    schema["properties"]["errors"]["items"] = schema.pop("$defs")["FieldError"]
+    return {"4XX": {"description": "The request was refused.", "content": {MEDIA_TYPE: {"schema": schema}}}}
 
 
 class Problem(HTTPException):
@@ -69,6 +77,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
+    app.add_exception_handler(DataError, _on_unstorable)
     app.add_exception_handler(Exception, _on_bug)
 
 
@@ -96,6 +105,12 @@ def _on_http(request: Request, error: Exception) -> Response:
 
 def _on_disconnect(request: Request, error: Exception) -> Response:
     return response(Problem(400, "client_disconnected", "The connection ended before the request did."))
+
+
+def _on_unstorable(request: Request, error: Exception) -> Response:
+    """A NUL in a text, a number beyond 64 bits: fine as JSON, nothing that Postgres takes."""
+    log.warning("%s %s: %s", request.method, request.url.path, error)
+    return response(Problem(422, "invalid_request", "The request holds a text or number that can't be stored."))
 
 
 def _on_bug(request: Request, error: Exception) -> Response:

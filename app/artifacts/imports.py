@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 from app.artifacts.lookup import get_artifact
 from app.artifacts.schemas import CheckpointImport, LabelSetImport
 from app.artifacts.tables import Artifact
-from app.datasets.lookup import get_dataset
+from app.datasets.lookup import hold_dataset
 from app.problems import Problem
 from app.runs import service
 from app.runs.tables import TERMINAL, Run, RunKind
@@ -23,7 +23,7 @@ def import_checkpoint(session: Session, request: CheckpointImport) -> Run:
 
 def import_labels(session: Session, request: LabelSetImport) -> Run:
     config = ImportLabelsConfig.model_validate(request.model_dump(exclude={"name", "dataset", "upload"}))
-    dataset = get_dataset(session, request.dataset, lock=True)
+    dataset = hold_dataset(session, request.dataset)
     service.check_usable(dataset)
     run = _run(session, RunKind.import_labels, request.name, request.upload)
     run.dataset_id = dataset.id

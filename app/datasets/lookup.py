@@ -6,16 +6,28 @@ from sqlalchemy.orm import Session
 from app.datasets.tables import Dataset
 from app.names import as_id
 from app.problems import not_found
+from app.runs.tables import Run, RunKind
 
 
-def get_dataset(session: Session, ref: str, *, lock: bool = False) -> Dataset:
-    """The dataset; 404 where there is none. `lock`: its state and its deletion wait until this transaction ends."""
+def get_dataset(session: Session, ref: str) -> Dataset:
+    """The dataset; 404 where there is none."""
     key = as_id(ref)
     match = Dataset.name == ref if key is None else Dataset.id == key
-    query = select(Dataset).where(match, Dataset.deleted_at.is_(None))
-    if lock:
-        query = query.with_for_update(read=True).execution_options(populate_existing=True)
-    dataset = session.scalars(query).one_or_none()
+    dataset = session.scalars(select(Dataset).where(match, Dataset.deleted_at.is_(None))).one_or_none()
     if dataset is None:
+        raise not_found("dataset", ref)
+    return dataset
+
+
+def hold_dataset(session: Session, ref: str) -> Dataset:
+    """The dataset; its registration can't end, nor can it be deleted, before this transaction does.
+
+    Its run is locked before it, in the order in which a registration's end takes them.
+    """
+    dataset = get_dataset(session, ref)
+    registration = select(Run.id).where(Run.dataset_id == dataset.id, Run.kind == RunKind.ingest)
+    session.execute(registration.with_for_update(read=True))
+    session.refresh(dataset, with_for_update={"read": True})
+    if dataset.deleted_at is not None:
         raise not_found("dataset", ref)
     return dataset

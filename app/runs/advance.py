@@ -205,7 +205,7 @@ def _after(session: Session, run: Run, stages: Sequence[Stage]) -> None:
     """What the end of a registration means to others."""
     if run.kind == RunKind.ingest:
         _settle_dataset(session, run)
-        # The dataset's row was written above: a run that is being created holds it, so it is seen here or sees us.
+        # This run is locked, as it is by whoever makes a run that waits for it: that one is seen here, or sees us.
         for waiting in _waiting_runs(session, stages):
             advance(session, waiting)
     elif run.kind != RunKind.pipeline and run.state == RunState.succeeded:
@@ -219,7 +219,6 @@ def _settle_dataset(session: Session, run: Run) -> None:
         dataset.store_id = _made_in(session, run)["store"].id
     else:
         dataset.state, dataset.reason, dataset.detail = DatasetState.failed, run.reason, run.detail
-    session.flush()
 
 
 def _waiting_runs(session: Session, stages: Sequence[Stage]) -> Sequence[uuid.UUID]:

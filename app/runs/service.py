@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.artifacts.lookup import find_artifact
 from app.artifacts.tables import Artifact
-from app.datasets.lookup import get_dataset
+from app.datasets.lookup import hold_dataset
 from app.datasets.tables import Dataset, DatasetState
 from app.journal.events import append_event
 from app.problems import FieldError, Problem, invalid
@@ -96,10 +96,17 @@ def cancel(session: Session, run_id: uuid.UUID) -> Run:
 
 def resume(session: Session, run_id: uuid.UUID) -> Run:
     """Try again what did not succeed, from what it saved; 409 `run_not_resumable` unless failed or cancelled."""
+    # A registration's end locks its run, the dataset, then the runs that wait: the same order here.
+    run = session.get_one(Run, run_id)
+    if run.kind != RunKind.ingest:
+        _dataset_of(session, run)
     run = lock_run(session, run_id)
     if run.state not in {RunState.failed, RunState.cancelled}:
         raise Problem(409, "run_not_resumable", f"The run is {run.state}; only a failed or cancelled one resumes.")
-    _reopen_dataset(session, run)
+    if run.kind == RunKind.ingest:
+        dataset = _dataset_of(session, run)
+        assert dataset is not None
+        dataset.state, dataset.reason, dataset.detail = DatasetState.registering, None, None
     for stage in stages_of(session, run_id):
         if stage.state != StageState.succeeded:
             _reopen(stage)
@@ -129,9 +136,8 @@ def _given(session: Session, inputs: Mapping[str, str]) -> dict[str, Artifact]:
 
 
 def _dataset(session: Session, ref: str | None, stages: Sequence[Planned]) -> Dataset | None:
-    """Locked: its registration can't end, nor can it be deleted, before this transaction does."""
     if ref is not None:
-        dataset = get_dataset(session, ref, lock=True)
+        dataset = hold_dataset(session, ref)
         check_usable(dataset)
         return dataset
     reader = next((stage.spec.name for stage in stages if stage.reads_store), None)
@@ -174,11 +180,11 @@ def _reopen(stage: Stage) -> None:
     stage.cancel_requested_at = stage.not_before = stage.finished_at = stage.rung_at = None
 
 
-def _reopen_dataset(session: Session, run: Run) -> None:
+def _dataset_of(session: Session, run: Run) -> Dataset | None:
+    """The run's dataset, which can't be deleted from now on; 409 `dataset_deleted`."""
     if run.dataset_id is None:
-        return
-    dataset = session.get_one(Dataset, run.dataset_id, with_for_update=True)
+        return None
+    dataset = session.get_one(Dataset, run.dataset_id, with_for_update={"read": True}, populate_existing=True)
     if dataset.deleted_at is not None:
         raise Problem(409, "dataset_deleted", "The run's dataset was deleted.")
-    if run.kind == RunKind.ingest:
-        dataset.state, dataset.reason, dataset.detail = DatasetState.registering, None, None
+    return dataset

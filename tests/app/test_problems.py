@@ -24,6 +24,12 @@ def test_whatever_goes_wrong_is_a_problem(api: TestClient) -> None:
     check(api.get("/pseudo-label-sets/nobody"), 404, "pseudo_label_set_not_found")
 
 
+def test_what_the_database_cant_hold_is_refused(api: TestClient) -> None:
+    check(api.get("/runs/%00"), 422, "invalid_request")
+    check(api.get("/runs", params={"dataset": "a\0"}), 422, "invalid_request")
+    check(api.post("/runs", json={"dataset": "\0"}), 422, "invalid_request")
+
+
 def test_every_unknown_setting_is_named(api: TestClient) -> None:
     body = {"name": "x", "source": {"kind": "folder", "root": "data", "path": "."}, "config": {"sidee": 1, "kk": 2}}
     answer = api.post("/datasets", json=body)
@@ -68,4 +74,4 @@ def test_operation_ids_are_unique_and_plain(api: TestClient) -> None:
     assert len(ids) == len(set(ids))
     assert all(name.isidentifier() for name in ids)
     problems = [operation["responses"]["4XX"] for methods in paths.values() for operation in methods.values()]
-    assert all("problem" in str(problem) for problem in problems)
+    assert all("application/problem+json" in problem["content"] for problem in problems)
