@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +29,19 @@ TINY: dict[str, Any] = {
     "extract": {"side": SIDE, "crop": 88},
     "cluster": {"k": CLUSTERS, "iterations": 5},
     "classify": {"side": SIDE, "crop": 88, "schedule": {"epochs": 1, "batch": 8}},
+    "export": {"formats": ["safetensors", "torchvision", "onnx"]},
     "evaluate": {"probe_epochs": 2},
     "report": {"clusters": CLUSTERS, "images_per_cluster": 4},
 }
 """The demo preset's shape in seconds: a narrow teacher, but the whole AlexNet as the student."""
+
+HASTE = {
+    "PASSDOWN_HEARTBEAT_SECONDS": "0.5",
+    "PASSDOWN_LEASE_SECONDS": "5",
+    "PASSDOWN_SWEEP_SECONDS": "0.5",
+    "PASSDOWN_RETRY_SECONDS": "0.2",
+}
+"""Lost leases and failed attempts are noticed within seconds."""
 
 
 @dataclass
@@ -58,7 +68,7 @@ def serve(folder: Path, images: Path, port: int | None = None) -> Served:
         [*command, "--port", str(port or free_port()), "--device", "cpu"],
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PASSDOWN_SWEEP_SECONDS": "1", "PASSDOWN_RETRY_SECONDS": "0.2", "COLUMNS": "500"},
+        env=os.environ | HASTE,
     )
     assert process.stderr is not None
     line = process.stderr.readline()
@@ -76,8 +86,10 @@ def workplace() -> Iterator[Path]:
 
 
 @pytest.fixture
-def served(workplace: Path, request: pytest.FixtureRequest) -> Iterator[Served]:
-    service = serve(workplace / request.node.name, workplace / "images")
+def served(workplace: Path) -> Iterator[Served]:
+    images = workplace / "images"
+    images.mkdir(exist_ok=True)
+    service = serve(workplace / uuid.uuid4().hex, images)
     yield service
     if service.process.poll() is None:
         service.stop()
