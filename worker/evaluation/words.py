@@ -105,9 +105,12 @@ def _conclusion(found: dict[str, Difference], baseline: str, comparisons: int, e
     if better and not worse:
         said = f"The student learned something that the {baseline} network lacks, at {better} of {len(found)} layers."
     elif better and worse:
-        said = f"The picture is mixed: better than the {baseline} network at {better} layers and worse at {worse}."
+        said = f"The picture is mixed: better than the {baseline} network at {better} of {len(found)} layers and worse "
+        said += f"at {worse}."
     elif worse:
-        said = f"The student is not better than the {baseline} network at any layer, and worse at {worse}."
+        said = (
+            f"The student is not better than the {baseline} network at any layer, and worse at {worse} of {len(found)}."
+        )
     else:
         said = f"These labels and this many images don't show the student to be better than the {baseline} network."
     doubt = 100 - 100 * evaluation.protocol["confidence"]

@@ -58,8 +58,8 @@ def test_claims_nothing_where_nothing_differs() -> None:
 
 
 def test_says_plainly_when_the_student_is_worse() -> None:
-    assert "not better than the untrained network at any layer, and worse at 1" in words(-0.05, 0.0)
-    assert "mixed: better than the untrained network at 1 layers and worse at 1" in words(0.05, -0.05)
+    assert "not better than the untrained network at any layer, and worse at 1 of 2" in words(-0.05, 0.0)
+    assert "mixed: better than the untrained network at 1 of 2 layers and worse at 1" in words(0.05, -0.05)
 
 
 def test_says_who_took_part() -> None:
