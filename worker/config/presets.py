@@ -25,7 +25,8 @@ class Preset(StrEnum):
 def preset_config(preset: Preset) -> PipelineConfig:
     match preset:
         case Preset.paper:
-            return PipelineConfig()
+            # The probes keep every tap's features on disk: 1.28 M images would need 245 GB.
+            return PipelineConfig(evaluate=EvaluateConfig(max_images=100_000))
         case Preset.small:
             return _small()
         case Preset.demo:

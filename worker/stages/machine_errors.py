@@ -1,12 +1,12 @@
 """What the machine refuses, told as the reason a client can act on."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 from worker.config.reasons import Reason
+from worker.data.disk_full import disk_full_named
 from worker.stages.contract import StageError
 
 
@@ -14,17 +14,13 @@ from worker.stages.contract import StageError
 def machine_errors(doing: str) -> Iterator[None]:
     """Turns a full disk and exhausted memory into `StageError(disk_full | out_of_memory)`, said of `doing`."""
     try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise StageError(Reason.disk_full, f"The disk is full: {doing} failed.") from error
+        with disk_full_named(doing):
+            yield
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise
-        raise StageError(
-            Reason.out_of_memory, f"Memory ran out: {doing} failed. A smaller `schedule.batch` needs less."
-        ) from error
+        message = f"Memory ran out: {doing} failed. A smaller batch needs less."
+        raise StageError(Reason.out_of_memory, message) from error
 
 
 def _out_of_memory(error: Exception) -> bool:
