@@ -30,7 +30,7 @@ TINY: dict[str, Any] = {
     "cluster": {"k": CLUSTERS, "iterations": 5},
     "classify": {"side": SIDE, "crop": 88, "schedule": {"epochs": 1, "batch": 8}},
     "export": {"formats": ["safetensors", "torchvision", "onnx"]},
-    "evaluate": {"probe_epochs": 2},
+    "evaluate": {"probe_epochs": 2, "holdout": 0.4},
     "report": {"clusters": CLUSTERS, "images_per_cluster": 4},
 }
 """The demo preset's shape in seconds: a narrow teacher, but the whole AlexNet as the student."""

@@ -60,7 +60,7 @@ def test_the_classes_were_found_but_only_for_the_evaluation(finished: Finished) 
     dataset = finished.client.dataset("drawn")
     assert dataset.state == "ready"
     summary = (dataset.model_extra or {})["summary"]
-    assert (summary["count"], summary["labels"]) == (finished.images, ["discs", "stripes"])
+    assert (summary["count"], summary["classes"]) == (finished.images, ["discs", "stripes"])
 
 
 def test_no_stored_config_holds_an_auto(finished: Finished) -> None:
