@@ -1,0 +1,3 @@
+from tests.app.client.conftest import client, listening
+
+__all__ = ["client", "listening"]

@@ -1,0 +1,152 @@
+import hashlib
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from app.cli.main import main
+from app.client.client import PassdownClient
+from app.embedded.ports import free_port
+from tests.app.client.listening import Listening
+from tests.app.hand import Hand
+from worker.config.reasons import Reason
+
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def command(listening: Listening, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs `passdown ...` against the real API, and returns its exit code."""
+    monkeypatch.setenv("PASSDOWN_URL", listening.url)
+
+    def command(*words: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["passdown", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0)
+
+    return command
+
+
+@pytest.fixture
+def images(dataset_root: Path) -> Path:
+    folder = dataset_root / "cells"
+    folder.mkdir()
+    Image.new("RGB", (40, 40)).save(folder / "one.png")
+    return folder
+
+
+@pytest.fixture
+def cells(client: PassdownClient, hand: Hand, images: Path) -> None:
+    client.register_folder("cells", "data", images.name)
+    hand.work_off()
+
+
+@pytest.mark.usefixtures("cells")
+def test_submit_prints_the_runs_id_alone(
+    command: Command, client: PassdownClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("submit", "cells", "--preset", "demo", "--set", "cluster.k=2", "--name", "mine") == 0
+    run = client.run("mine")
+    assert capsys.readouterr().out == f"{run.id}\n"
+    cluster = next(stage for stage in run.stages if stage.name == "cluster")
+    assert (cluster.model_extra or {})["config"]["k"] == 2
+
+
+@pytest.mark.usefixtures("cells")
+def test_watch_ends_with_zero_only_when_the_run_succeeded(
+    command: Command, client: PassdownClient, hand: Hand, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {"cluster": {"k": 2}}
+    failed = client.create_run("cells", preset="demo", config=config)
+    hand.fail(hand.claim("pretrain"), Reason.diverged, "The loss is not a number.")
+    assert command("watch", failed.id) == 1
+    assert f"Run {failed.id} failed: stage pretrain: diverged: The loss is not a number.\n" in capsys.readouterr().err
+    good = client.create_run("cells", preset="demo", config=config)
+    hand.work_off()
+    assert command("watch", good.id) == 0
+    assert "report: succeeded" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("cells")
+def test_runs_are_listed_cancelled_and_resumed(
+    command: Command, client: PassdownClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = client.create_run("cells", preset="demo", config={"cluster": {"k": 2}}, name="mine")
+    assert command("cancel", "mine") == 0
+    assert capsys.readouterr().out == f"{run.id} cancelled\n"
+    assert command("resume", "mine") == 0
+    assert capsys.readouterr().out == f"{run.id} queued\n"
+    assert command("runs") == 0
+    listed = capsys.readouterr().out
+    assert run.id in listed
+    assert "queued" in listed
+
+
+@pytest.mark.usefixtures("cells")
+def test_downloads_are_listed_as_sha256sum_does(
+    command: Command, client: PassdownClient, hand: Hand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = client.create_run("cells", preset="demo", config={"cluster": {"k": 2}})
+    hand.work_off()
+    assert command("download", run.id, "--out", str(tmp_path / "got")) == 0
+    target = tmp_path / "got" / "alexnet.safetensors"
+    digest = hashlib.sha256(target.read_bytes()).hexdigest()
+    assert capsys.readouterr().out == f"{digest}  {target}\n"
+
+
+@pytest.mark.usefixtures("images")
+def test_a_dataset_is_registered_and_waited_for(
+    command: Command, hand: Hand, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worker = threading.Thread(target=work_off_once, args=(hand,))
+    worker.start()
+    assert command("datasets", "register", "cells", "cells", "--set", "side=96") == 0
+    worker.join()
+    assert capsys.readouterr().out.endswith(" ready\n")
+    assert command("datasets", "list") == 0
+    assert "cells" in capsys.readouterr().out
+    assert command("datasets", "delete", "cells") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "error"),
+    [
+        (("watch", "other"), 3, "error: There is no run 'other'.\n"),
+        (("submit", "other"), 3, "error: There is no dataset 'other'.\n"),
+        (("submit", "cells", "--config", "@/no/such/file"), 1, "error: [Errno 2] No such file or directory"),
+        (("worker", "--data", "/no/such/folder"), 1, "error: /no/such/folder/service.env is not there"),
+        (("demo", "--images", "/no/such/folder"), 1, "error: /no/such/folder is not a folder\n"),
+    ],
+)
+def test_what_goes_wrong_is_one_line_and_a_code(
+    command: Command, words: tuple[str, ...], code: int, error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(*words) == code
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith(error)
+    assert told.err.count("\n") == 1
+
+
+def test_no_service_is_code_four(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("PASSDOWN_URL", url)
+    assert command("runs") == 4
+    assert capsys.readouterr().err.startswith(f"error: no answer from {url}")
+
+
+def test_wrong_usage_is_code_two(command: Command) -> None:
+    assert command("submit") == 2
+    assert command("submit", "cells", "--set", "k") == 2
+
+
+def work_off_once(hand: Hand) -> None:
+    while not hand.work_off():
+        time.sleep(0.02)
