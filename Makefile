@@ -1,6 +1,6 @@
 PYTHON ?= python3
-# The packages that differ by machine. On Linux x86 pip brings the CUDA build (about 3 GB); for the CPU build alone:
-#   make demo PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu' TORCH='torch==2.14.*+cpu torchvision==*+cpu'
+# On Linux x86 pip brings the CUDA build of torch (about 3 GB). The CPU build alone, for a machine without a GPU:
+#   make demo TORCH='torch torchvision --index-url https://download.pytorch.org/whl/cpu --extra-index-url https://pypi.org/simple'
 TORCH ?= torch torchvision
 PIP_ARGS ?=
 DATA ?=
