@@ -16,9 +16,10 @@ from worker.stages.stepper import Stepper
 from worker.stages.task import TrainingTask
 
 WARM_UP_STEPS = 3
-TIMED_STEPS = 24
-MEASURING_SHARE = 0.05
-"""Measuring stops once it has taken this share of the minutes (and one step was timed)."""
+TIMED_STEPS = 200
+MEASURING_SHARE = 0.04
+"""Measuring stops once it has taken this share of the minutes (and one step was timed): seconds of other load on the
+machine then don't decide over the whole training."""
 USABLE = 0.97
 """The share of what is left that steps may fill: checkpoints and monitoring need the rest."""
 FEWEST_STEPS = 10
