@@ -53,6 +53,10 @@ class Curves:
         self._sums.copy_(state["sums"])
         self._steps = state["steps"]
 
+    def shorten(self, total: int) -> None:
+        """The training will have only so many steps; the points keep their distance."""
+        self._total = total
+
     def add(self, loss: Tensor, correct: Tensor, answers: int) -> None:
         """One step's mean loss and count of correct answers; nothing waits for the device."""
         self._sums += torch.stack([loss.double(), correct.double(), loss.new_tensor(answers).double()])

@@ -14,12 +14,14 @@ import torch
 from worker.config.classify import ClassifyConfig
 from worker.config.pretrain import PretrainConfig
 from worker.config.reasons import Reason
+from worker.config.schedule import TrainingSchedule
 from worker.data.loader import BatchLoader
 from worker.stages.contract import Context, StageError, Stopped
 from worker.stages.curves import POINTS, Curves
 from worker.stages.learning_rate import learning_rate
 from worker.stages.machine_errors import machine_errors
 from worker.stages.measure import affordable_steps
+from worker.stages.pace import affordable_total
 from worker.stages.precision import Precision, fast_arithmetic, resolved_precision
 from worker.stages.resumable import fingerprint, load_state, save_state
 from worker.stages.stepper import Stepper
@@ -44,11 +46,12 @@ def train(task: TrainingTask, config: C, data: str, device: torch.device, contex
         state = load_state(context, asked)
         resolved = _resolved(task, config, device, context) if state is None else _restored(config, state)
         context.resolved(resolved)
-        trainer = Trainer(task, resolved, device, context, [asked, fingerprint(resolved, data)])
+        budget = _budget(config) if state is None else None
+        trainer = Trainer(task, resolved, data, device, context, asked, budget)
         if state is not None:
             trainer.restore(state)
         trainer.fit()
-        return trainer.facts(), resolved
+        return trainer.facts(), config.model_copy(update={"schedule": trainer.schedule})
 
 
 def batch_size(task: TrainingTask, asked: int) -> int:
@@ -68,15 +71,20 @@ class Trainer:
         self,
         task: TrainingTask,
         config: PretrainConfig | ClassifyConfig,
+        data: str,
         device: torch.device,
         context: Context,
-        fingerprints: list[str],
+        asked: str,
+        budget: float | None,
     ) -> None:
+        """`asked` is the fingerprint of the config as it came, `budget` the seconds it may take, if that matters."""
         self._task = task
         self._config = config
+        self._data = data
         self._device = device
         self._context = context
-        self._fingerprints = fingerprints
+        self._asked = asked
+        self._budget = budget
         self._batch = batch_size(task, config.schedule.batch)
         self._epoch_steps = steps_per_epoch(task, config.schedule.batch)
         self._total = max(1, round(float(config.schedule.epochs) * self._epoch_steps))
@@ -87,6 +95,11 @@ class Trainer:
         self._step = 0
         self._earlier_seconds = 0.0
         self._started = self._told = self._saved = time.monotonic()
+
+    @property
+    def schedule(self) -> TrainingSchedule:
+        """With the epochs that are trained: fewer than planned where the machine became slower."""
+        return self._config.schedule
 
     def fit(self) -> None:
         """Train to the end. Raises `Stopped` and `StageError`."""
@@ -104,6 +117,8 @@ class Trainer:
                 self._curves.after_step(self._step, rate, loader.wait_seconds)
                 self._monitor()
                 self._keep_time()
+                if self._step >= self._total:
+                    break
         self._require_finite()
         self._tell_progress()
 
@@ -113,7 +128,7 @@ class Trainer:
         save_state(
             self._context.workdir,
             {
-                "fingerprints": self._fingerprints,
+                "fingerprints": [self._asked, fingerprint(self._config, self._data)],
                 "config": self._config.model_dump_json(),
                 "step": self._step,
                 "seconds": self._seconds(),
@@ -171,9 +186,26 @@ class Trainer:
         now = time.monotonic()
         if now - self._told >= PROGRESS_SECONDS:
             self._curves.check(self._step)
+            self._keep_pace()
             self._tell_progress()
         if now - self._saved >= self._config.schedule.checkpoint_seconds and self._step < self._total:
             self.save()
+
+    def _keep_pace(self) -> None:
+        if self._budget is None:
+            return
+        total = affordable_total(self._step, self._total, self._seconds(), self._budget)
+        if total == self._total:
+            return
+        epochs = total / self._epoch_steps
+        self._context.log(f"The machine became slower: {total} steps ({epochs:.1f} epochs) instead of {self._total}.")
+        schedule = self._config.schedule.model_copy(update={"epochs": epochs})
+        self._config = self._config.model_copy(update={"schedule": schedule})
+        self._total = total
+        self._curves.shorten(total)
+        self._context.resolved(self._config)
+        # An earlier state would not fit the config that was just reported.
+        self.save()
 
     def _tell_progress(self) -> None:
         self._context.progress(self._step * self._batch, self._total * self._batch, "images")
@@ -202,6 +234,12 @@ def _resolved(task: TrainingTask, config: C, device: torch.device, context: Cont
         context.log(f"{steps} steps ({epochs:.1f} epochs) are estimated to fit into {schedule.minutes:g} minutes.")
         schedule = schedule.model_copy(update={"epochs": epochs})
     return config.model_copy(update={"schedule": schedule})
+
+
+def _budget(config: PretrainConfig | ClassifyConfig) -> float | None:
+    """Seconds; None where the epochs were asked for, and are trained however long they take."""
+    schedule = config.schedule
+    return schedule.minutes * 60 if schedule.epochs == "auto" and schedule.minutes is not None else None
 
 
 def _restored(config: C, state: dict[str, Any]) -> C:

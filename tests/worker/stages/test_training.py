@@ -134,6 +134,33 @@ def test_a_resumed_auto_training_keeps_its_epochs(store: Path, tmp_path: Path) -
     assert any("Resumed after step 6" in message for message in by_resolved.messages)
 
 
+def test_an_auto_training_that_became_slow_is_shortened_and_says_so(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.stages.training.PROGRESS_SECONDS", 0)
+    monkeypatch.setattr("worker.stages.training.affordable_total", lambda step, total, *_: min(total, 7))
+    context = LocalContext(tmp_path / "auto")
+    _train(store, puzzle_config(epochs="auto", minutes=1e-6), context)
+    assert isinstance(context.config, PretrainConfig)
+    assert context.config.schedule.epochs == pytest.approx(7 / 3)
+    assert context.done == (7 * 6, 7 * 6, "images")
+    assert any("instead of 10" in message for message in context.messages)
+    # The state that was saved with the shorter plan fits the config that was reported with it.
+    again = LocalContext(tmp_path / "again", resume_from=tmp_path / "auto")
+    _train(store, context.config, again)
+    assert any("Resumed after step" in message for message in again.messages)
+
+
+def test_epochs_that_were_asked_for_are_never_shortened(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.stages.training.PROGRESS_SECONDS", 0)
+    monkeypatch.setattr("worker.stages.training.affordable_total", lambda *_: 1)
+    context = LocalContext(tmp_path / "whole")
+    _train(store, puzzle_config(minutes=1e-6), context)
+    assert context.done == (9 * 6, 9 * 6, "images")
+
+
 def test_nothing_is_left_auto(store: Path, tmp_path: Path) -> None:
     context = LocalContext(tmp_path)
     _train(store, puzzle_config(epochs="auto", minutes=1e-6, precision="auto"), context)
