@@ -51,6 +51,7 @@ def run(config: ClassifyConfig, inputs: ClassifyInputs, context: Context) -> Cla
     task = ClusterTask(config, store, labels, split)
     data = hashlib.sha256(f"{store.digest} {labels.classes}".encode() + labels.values.tobytes()).hexdigest()
     facts, config = train(task, config, data, device, context)
+    facts |= {"dataset": store.digest, "images": store.count}
     facts |= {"clusters": labels.classes, "images_trained": len(split.trained), "images_held_out": len(split.held_out)}
     if len(split.held_out):
         context.log(
@@ -163,7 +164,7 @@ def _write(network: ClusterClassifier, config: ClassifyConfig, facts: dict[str, 
         pixels=ImagenetPixels(),
         classes=facts["clusters"],
         head=_head_arguments(config),
-        training=facts,
+        training=facts | {"config": config.model_dump(mode="json")},
     )
     network.to(memory_format=torch.contiguous_format)
     with machine_errors("writing the student"):

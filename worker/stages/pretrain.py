@@ -49,6 +49,8 @@ def run(config: PretrainConfig, inputs: PretrainInputs, context: Context) -> Pre
     task = PuzzleTask(config, store, permutations)
     facts, config = train(task, config, store.digest, device, context)
     facts |= {
+        "dataset": store.digest,
+        "images": store.count,
         "permutations": config.pretext.permutations,
         "min_hamming": permutations.min_hamming,
         "mean_hamming": permutations.mean_hamming,
@@ -141,7 +143,7 @@ def _write(network: PuzzleNetwork, config: PretrainConfig, facts: dict[str, Any]
         pixels=ImagePixels(std=config.pretext.tile_std),
         classes=config.pretext.permutations,
         head=_head_arguments(config),
-        training=facts,
+        training=facts | {"config": config.model_dump(mode="json")},
     )
     network.to(memory_format=torch.contiguous_format)
     with machine_errors("writing the teacher"):

@@ -34,13 +34,16 @@ def test_the_teacher_is_a_checkpoint_that_says_what_it_is(tmp_path: Path) -> Non
 
 
 def test_the_summary_tells_accuracy_loss_and_chance(tmp_path: Path) -> None:
-    teacher = _teach(striped_store(tmp_path / "store", 12, 48), puzzle_config(), tmp_path / "work")
+    config = puzzle_config()
+    teacher = _teach(striped_store(tmp_path / "store", 12, 48), config, tmp_path / "work")
     made = make_permutations(8, 5)
     expected = {"steps": 6, "images_seen": 36, "chance_accuracy": 1 / 8, "chance_loss": math.log(8)}
     expected |= {"permutations": 8, "min_hamming": made.min_hamming, "mean_hamming": made.mean_hamming}
     assert expected.items() <= teacher.summary.items()
     assert 0 <= teacher.summary["accuracy"] <= 1
-    assert load_checkpoint(teacher.path)[0].training.items() <= teacher.summary.items()
+    training = load_checkpoint(teacher.path)[0].training
+    assert PretrainConfig.model_validate(training.pop("config")) == config
+    assert training.items() <= teacher.summary.items()
 
 
 def test_stored_images_larger_than_the_puzzles_side_are_shrunk(tmp_path: Path) -> None:
