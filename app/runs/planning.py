@@ -7,11 +7,13 @@ from app.artifacts.tables import Artifact
 from app.problems import FieldError, Problem
 from app.runs.checks import ConfigRefused, facts_of, resolve
 from worker.config.base import StageConfig
+from worker.config.methods import METHOD_STAGES, Method
 from worker.config.pipeline import PIPELINE, ArtifactKind, Port, StageName, StageSpec
 from worker.config.run import PipelineConfig
 
 STORE = "store"
-MADE_BY: dict[str, StageName] = {role: spec.name for spec in PIPELINE.values() for role in spec.outputs}
+CC = {name: PIPELINE[name] for name in METHOD_STAGES[Method.cc]}
+MADE_BY: dict[str, StageName] = {role: spec.name for spec in CC.values() for role in spec.outputs}
 READ_BY: dict[str, Port] = {role: port for spec in PIPELINE.values() for role, port in spec.inputs.items()}
 
 
@@ -82,8 +84,8 @@ def _checked(requested: Sequence[StageName]) -> set[StageName]:
 
 def _needed_for_results(given: Mapping[str, Artifact]) -> set[StageName]:
     """The stages whose outputs nobody must have, and whatever they can't do without."""
-    must = {role for spec in PIPELINE.values() for role, port in spec.inputs.items() if not port.optional}
-    waiting = [spec for spec in PIPELINE.values() if not set(spec.outputs) & must]
+    must = {role for spec in CC.values() for role, port in spec.inputs.items() if not port.optional}
+    waiting = [spec for spec in CC.values() if not set(spec.outputs) & must]
     needed: set[StageName] = set()
     while waiting:
         spec = waiting.pop()

@@ -8,6 +8,7 @@ from worker.config.base import Config
 class ArtifactKind(StrEnum):
     upload = "upload"
     image_store = "image_store"
+    annotated_store = "annotated_store"
     checkpoint = "checkpoint"
     feature_set = "feature_set"
     centroids = "centroids"
@@ -22,15 +23,23 @@ class StageName(StrEnum):
     ingest = "ingest"
     import_weights = "import_weights"
     import_labels = "import_labels"
+    ingest_voc = "ingest_voc"
     # The pipeline, in order.
+    initialise = "initialise"
     pretrain = "pretrain"
+    hog = "hog"
     extract = "extract"
     cluster = "cluster"
     label = "label"
+    class_labels = "class_labels"
     classify = "classify"
+    regress = "regress"
     export = "export"
     evaluate = "evaluate"
     report = "report"
+    # Evaluations of one checkpoint by one protocol: a run of one stage each.
+    probe = "probe"
+    transfer = "transfer"
 
 
 class Port(Config):
@@ -61,7 +70,9 @@ _LABELS = _port(ArtifactKind.pseudo_label_set)
 PIPELINE: dict[StageName, StageSpec] = {
     spec.name: spec
     for spec in (
+        StageSpec(name=StageName.initialise, inputs={"store": _STORE}, outputs={"teacher": ArtifactKind.checkpoint}),
         StageSpec(name=StageName.pretrain, inputs={"store": _STORE}, outputs={"teacher": ArtifactKind.checkpoint}),
+        StageSpec(name=StageName.hog, inputs={"store": _STORE}, outputs={"features": ArtifactKind.feature_set}),
         StageSpec(
             name=StageName.extract,
             inputs={"store": _STORE, "teacher": _CHECKPOINT},
@@ -82,8 +93,18 @@ PIPELINE: dict[StageName, StageSpec] = {
             outputs={"labels": ArtifactKind.pseudo_label_set},
         ),
         StageSpec(
+            name=StageName.class_labels,
+            inputs={"store": _STORE},
+            outputs={"labels": ArtifactKind.pseudo_label_set},
+        ),
+        StageSpec(
             name=StageName.classify,
             inputs={"store": _STORE, "labels": _LABELS},
+            outputs={"student": ArtifactKind.checkpoint},
+        ),
+        StageSpec(
+            name=StageName.regress,
+            inputs={"store": _STORE, "teacher": _CHECKPOINT},
             outputs={"student": ArtifactKind.checkpoint},
         ),
         StageSpec(
@@ -110,10 +131,13 @@ PIPELINE: dict[StageName, StageSpec] = {
         ),
     )
 }
-"""The stages of a pipeline run, in topological order."""
+"""The stages of pipeline runs, in topological order. Where several make a role, `worker.config.methods` chooses."""
 
 REGISTRATIONS: dict[StageName, StageSpec] = {
     StageName.ingest: StageSpec(name=StageName.ingest, inputs={}, outputs={"store": ArtifactKind.image_store}),
+    StageName.ingest_voc: StageSpec(
+        name=StageName.ingest_voc, inputs={}, outputs={"annotations": ArtifactKind.annotated_store}
+    ),
     StageName.import_weights: StageSpec(
         name=StageName.import_weights,
         inputs={"upload": _port(ArtifactKind.upload)},
@@ -127,4 +151,18 @@ REGISTRATIONS: dict[StageName, StageSpec] = {
 }
 """Runs of one stage. `ingest` reads no artifact: its `source` path is resolved by the worker from the dataset's row."""
 
-STAGES: dict[StageName, StageSpec] = {**REGISTRATIONS, **PIPELINE}
+EVALUATIONS: dict[StageName, StageSpec] = {
+    StageName.probe: StageSpec(
+        name=StageName.probe,
+        inputs={"store": _STORE, "checkpoint": _CHECKPOINT},
+        outputs={"evaluation": ArtifactKind.evaluation},
+    ),
+    StageName.transfer: StageSpec(
+        name=StageName.transfer,
+        inputs={"annotations": _port(ArtifactKind.annotated_store), "checkpoint": _CHECKPOINT},
+        outputs={"evaluation": ArtifactKind.evaluation},
+    ),
+}
+"""Runs of one stage that judge a checkpoint; their evaluation is a `worker.config.scores.ScoreSheet`."""
+
+STAGES: dict[StageName, StageSpec] = {**REGISTRATIONS, **PIPELINE, **EVALUATIONS}

@@ -9,7 +9,7 @@ from sqlalchemy import func
 
 from app.workers.tables import Worker
 from tests.app.hand import Hand, register
-from worker.config.pipeline import PIPELINE
+from worker.config.methods import METHOD_STAGES, Method
 
 Json = dict[str, Any]
 Submit = Callable[..., Json]
@@ -20,10 +20,10 @@ def test_a_run_holds_all_stages_and_ends_with_all_artifacts(
 ) -> None:
     run = submit(name="first")
     assert run["state"] == "queued"
-    assert [stage["name"] for stage in run["stages"]] == list(PIPELINE)
+    assert [stage["name"] for stage in run["stages"]] == list(METHOD_STAGES[Method.cc])
     assert [stage["state"] for stage in run["stages"]] == ["queued"] + ["pending"] * 7
     assert run["stages"][0]["progress"] == {"done": 0, "total": 0, "unit": None}
-    assert hand.work_off() == list(PIPELINE)
+    assert hand.work_off() == list(METHOD_STAGES[Method.cc])
     ended = api.get("/runs/first").json()
     assert (ended["id"], ended["state"], ended["reason"]) == (run["id"], "succeeded", None)
     assert [one["role"] for one in ended["artifacts"]] == [
@@ -54,7 +54,7 @@ def test_a_run_waits_for_its_datasets_registration(
     register(api, dataset_root)
     run = submit()
     assert [stage["state"] for stage in run["stages"]] == ["pending"] * 8
-    assert hand.work_off() == ["ingest", *PIPELINE]
+    assert hand.work_off() == ["ingest", *METHOD_STAGES[Method.cc]]
     assert api.get(f"/runs/{run['id']}").json()["state"] == "succeeded"
 
 

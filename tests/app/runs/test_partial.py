@@ -7,7 +7,7 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from tests.app.hand import Hand, register
-from worker.config.pipeline import PIPELINE
+from worker.config.methods import METHOD_STAGES, Method
 
 Json = dict[str, Any]
 Submit = Callable[..., Json]
@@ -41,7 +41,7 @@ def test_the_same_run_again_runs_nothing_twice(api: TestClient, hand: Hand, cell
 def test_another_k_runs_clustering_and_what_follows(api: TestClient, hand: Hand, cells: Json, submit: Submit) -> None:
     whole(api, hand, submit)
     submit(config={"cluster": {"k": 3}})
-    assert hand.work_off() == list(PIPELINE)[2:]
+    assert hand.work_off() == list(METHOD_STAGES[Method.cc])[2:]
 
 
 def test_a_reused_stage_can_be_reused_again(api: TestClient, hand: Hand, cells: Json, submit: Submit) -> None:
@@ -96,7 +96,7 @@ def test_given_a_teacher_everything_but_its_training_runs(
 ) -> None:
     made = roles(whole(api, hand, submit))
     run = submit(inputs={"teacher": made["teacher"]})
-    assert names(run) == list(PIPELINE)[1:]
+    assert names(run) == list(METHOD_STAGES[Method.cc])[1:]
     assert run["state"] == "succeeded"
     assert roles(run)["weights"] == made["weights"]
 

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from tests.app.hand import Hand, register
-from worker.config.pipeline import PIPELINE
+from worker.config.methods import METHOD_STAGES, Method
 
 Json = dict[str, Any]
 Submit = Callable[..., Json]
@@ -24,7 +24,7 @@ def test_a_failed_run_goes_on_where_it_failed(api: TestClient, hand: Hand, cells
     assert resumed.status_code == 202
     assert (resumed.json()["state"], resumed.json()["reason"]) == ("queued", None)
     assert hand.stage(run["id"], "extract").failure_count == 0
-    assert hand.work_off() == list(PIPELINE)[1:]
+    assert hand.work_off() == list(METHOD_STAGES[Method.cc])[1:]
     ended = api.get(f"/runs/{run['id']}").json()
     assert (ended["state"], ended["stages"][1]["attempt_no"]) == ("succeeded", 2)
 
@@ -65,7 +65,7 @@ def test_a_registration_resumes_and_then_who_waited_for_it(
     assert api.post(f"/runs/{dataset['run']}/resume").status_code == 202
     assert api.get("/datasets/cells").json()["state"] == "registering"
     assert api.post(f"/runs/{run['id']}/resume").json()["state"] == "queued"
-    assert hand.work_off() == ["ingest", *PIPELINE]
+    assert hand.work_off() == ["ingest", *METHOD_STAGES[Method.cc]]
 
 
 def test_a_run_of_a_deleted_dataset_does_not_resume(api: TestClient, cells: Json, submit: Submit) -> None:

@@ -1,0 +1,79 @@
+"""Evaluations by fine-tuning on annotated photographs (PASCAL VOC's layout): which protocol, and how."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from worker.config.base import Config, StageConfig
+
+
+class TransferProtocol(Config):
+    train_set: str = Field("trainval", description="image sets by name, `year/name` for one year only, joined by +")
+    test_set: str = "test"
+    classes: tuple[str, ...] | None = Field(None, description="None: all that the training set has")
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    iterations: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    lr: float = Field(gt=0)
+
+
+class VocClassificationProtocol(TransferProtocol):
+    """20-way multi-label fine-tuning (SPEC 8.1)."""
+
+    protocol: Literal["voc_classification"] = "voc_classification"
+    mode: Literal["all", "fc678", "fc8"] = "all"
+    crop: int = Field(227, ge=32)
+    min_scale: float = Field(0.5, gt=0)
+    max_scale: float = Field(2.0, gt=0)
+    crops: Literal[1, 10] = Field(10, description="views at test")
+    iterations: int = Field(80_000, ge=1)
+    batch: int = Field(16, ge=1)
+    lr: float = Field(0.001, gt=0)
+    lr_halves: int = Field(8, ge=1, description="the rate halves this many times, evenly spread")
+    weight_decay: float = Field(1e-6, ge=0)
+    width: int = Field(4096, ge=16, description="of new fc6 and fc7")
+    ap: Literal["voc07", "all-point"] = Field("voc07", description="of `cells`; the other is in `further`")
+
+
+class VocDetectionProtocol(TransferProtocol):
+    """Fast R-CNN on proposals (SPEC 8.2), or torchvision's Faster R-CNN as the modern setting."""
+
+    protocol: Literal["voc_detection"] = "voc_detection"
+    detector: Literal["fast_rcnn", "faster_rcnn"] = "fast_rcnn"
+    scales: tuple[int, ...] = Field((480, 576, 688, 864, 1200), min_length=1, description="short sides in training")
+    test_scale: int = Field(600, ge=32, description="of the single-scale column")
+    max_side: int = Field(2000, ge=32)
+    proposals: int = Field(2000, ge=1, description="at most this many an image")
+    rois: int = Field(64, ge=1, description="per image in training, a quarter of them foreground")
+    iterations: int = Field(150_000, ge=1)
+    batch: int = Field(2, ge=1)
+    lr: float = Field(0.001, gt=0)
+    weight_decay: float = Field(5e-4, ge=0)
+    width: int = Field(4096, ge=16)
+    ap: Literal["voc07", "all-point"] = "voc07"
+
+
+class VocSegmentationProtocol(TransferProtocol):
+    """FCN-AlexNet, 32 pixel stride (SPEC 8.3)."""
+
+    protocol: Literal["voc_segmentation"] = "voc_segmentation"
+    train_set: str = "train"
+    test_set: str = "val"
+    crop: int | None = Field(None, ge=64, description="train on random crops of this side; None: whole images")
+    iterations: int = Field(150_000, ge=1)
+    batch: int = Field(20, ge=1)
+    lr: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(5e-4, ge=0)
+    width: int = Field(4096, ge=16)
+
+
+AnyTransfer = Annotated[
+    VocClassificationProtocol | VocDetectionProtocol | VocSegmentationProtocol, Field(discriminator="protocol")
+]
+
+
+class TransferConfig(StageConfig):
+    """Evaluate one checkpoint by fine-tuning it on annotated photographs by one protocol."""
+
+    protocol: AnyTransfer = VocClassificationProtocol()
