@@ -59,9 +59,24 @@ def decode(content: bytes, side: int, max_pixels: int) -> DecodedImage:
     The first frame of JPEG, PNG, WebP, BMP, GIF and TIFF files; smaller images are enlarged. The header is checked
     against `max_pixels` before any pixel is decoded. Raises nothing but `ImageProblem`.
     """
+    with _problems_named(), _pillow_left_to_us():
+        return _decode(content, side, max_pixels)
+
+
+def decode_whole(content: bytes, max_pixels: int) -> NDArray[np.uint8]:
+    """All pixels as the file has them, uint8 (height, width, 3), RGB; raises nothing but `ImageProblem`.
+
+    Not set upright: boxes and masks count the file's own pixels (as torchvision's readers of PASCAL VOC do).
+    """
+    with _problems_named(), _pillow_left_to_us(), _opened(content, max_pixels) as image:
+        image.load()
+        return np.array(_on_white(_eight_bit(image)))
+
+
+@contextmanager
+def _problems_named() -> Iterator[None]:
     try:
-        with _pillow_left_to_us():
-            return _decode(content, side, max_pixels)
+        yield
     except ImageProblem:
         raise
     except UnidentifiedImageError as error:
@@ -86,12 +101,8 @@ def _pillow_left_to_us() -> Iterator[None]:
 
 
 def _decode(content: bytes, side: int, max_pixels: int) -> DecodedImage:
-    if not content:
-        raise ImageProblem("undecodable", "the file is empty")
-    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+    with _opened(content, max_pixels) as image:
         width, height = image.size
-        if width * height > max_pixels:
-            raise ImageProblem("too_many_pixels", f"{width} x {height} pixels, more than {max_pixels:,}")
         image.draft(None, (REDUCING_GAP * side, REDUCING_GAP * side))
         image.load()
         orientation = _orientation(image)
@@ -101,6 +112,18 @@ def _decode(content: bytes, side: int, max_pixels: int) -> DecodedImage:
     if orientation >= 5:
         width, height = height, width
     return DecodedImage(np.asarray(square), width, height)
+
+
+@contextmanager
+def _opened(content: bytes, max_pixels: int) -> Iterator[Image.Image]:
+    """The header is read and checked, no pixel decoded yet."""
+    if not content:
+        raise ImageProblem("undecodable", "the file is empty")
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise ImageProblem("too_many_pixels", f"{width} x {height} pixels, more than {max_pixels:,}")
+        yield image
 
 
 def _orientation(image: Image.Image) -> int:

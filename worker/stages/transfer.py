@@ -1,0 +1,122 @@
+"""Transfer: one checkpoint, fine-tuned on annotated photographs by one protocol, and judged (SPEC 8.1, 8.2, 8.3)."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from worker.config.pipeline import ArtifactKind
+from worker.config.scores import ProtocolName, ScoreSheet
+from worker.config.transfer import (
+    AnyTransfer,
+    TransferConfig,
+    VocClassificationProtocol,
+    VocDetectionProtocol,
+    VocSegmentationProtocol,
+)
+from worker.data.annotated import AnnotatedStore
+from worker.evaluation.transfer_result import TransferResult
+from worker.stages.contract import Context, Inputs, Produced, Result
+from worker.stages.frozen import checkpoint_facts, opened_checkpoint
+from worker.stages.machine_errors import machine_errors
+from worker.stages.precision import fast_arithmetic, usable_device
+from worker.stages.standalone import main
+
+
+class TransferInputs(Inputs):
+    annotations: Path
+    checkpoint: Path
+
+
+class TransferStageResult(Result):
+    evaluation: Produced
+
+
+def run(config: TransferConfig, inputs: TransferInputs, context: Context) -> TransferStageResult:
+    """Fine-tunes and judges as the protocol says; the checkpoint itself is only read.
+
+    Raises `StageError` with bad_config (no such image set or class), bad_labels, weights_mismatch, diverged,
+    out_of_memory or artifact_corrupt.
+    """
+    device = usable_device(context.device)
+    store = AnnotatedStore.open(inputs.annotations)
+    record, _ = opened_checkpoint(inputs.checkpoint)
+    context.resolved(config)
+    with machine_errors("evaluating"), fast_arithmetic(device):
+        result = _measured(config.protocol, inputs.checkpoint, store, device, context)
+    training = {"training": record.training} if record.training else {}
+    sheet = _sheet(config.protocol, result, store, checkpoint_facts(inputs.checkpoint, record) | training)
+    return TransferStageResult(evaluation=_written(sheet, result, context.workdir / "evaluation"))
+
+
+def _measured(
+    protocol: AnyTransfer, checkpoint: Path, store: AnnotatedStore, device: torch.device, context: Context
+) -> TransferResult:
+    match protocol:
+        case VocClassificationProtocol():
+            return _classification(protocol, checkpoint, store, device, context)
+        case VocDetectionProtocol():
+            return _detection(protocol, checkpoint, store, device, context)
+        case VocSegmentationProtocol():
+            return _segmentation(protocol, checkpoint, store, device, context)
+
+
+def _classification(
+    protocol: VocClassificationProtocol,
+    checkpoint: Path,
+    store: AnnotatedStore,
+    device: torch.device,
+    context: Context,
+) -> TransferResult:
+    from worker.evaluation.voc_classification import run_voc_classification
+
+    return run_voc_classification(protocol, checkpoint, store, device, context)
+
+
+def _detection(
+    protocol: VocDetectionProtocol, checkpoint: Path, store: AnnotatedStore, device: torch.device, context: Context
+) -> TransferResult:
+    from worker.evaluation.detection import run_voc_detection
+
+    return run_voc_detection(protocol, checkpoint, store, device, context)
+
+
+def _segmentation(
+    protocol: VocSegmentationProtocol, checkpoint: Path, store: AnnotatedStore, device: torch.device, context: Context
+) -> TransferResult:
+    from worker.evaluation.segmentation import run_voc_segmentation
+
+    return run_voc_segmentation(protocol, checkpoint, store, device, context)
+
+
+def _sheet(
+    protocol: AnyTransfer, result: TransferResult, store: AnnotatedStore, checkpoint: dict[str, object]
+) -> ScoreSheet:
+    return ScoreSheet(
+        protocol=ProtocolName(protocol.protocol),
+        metric=result.metric,
+        table=3,
+        cells=dict(result.cells),
+        further={metric: dict(cells) for metric, cells in result.further.items()},
+        confidence=protocol.confidence,
+        config=protocol.model_dump(mode="json"),
+        facts=dict(result.facts),
+        deviations=tuple(result.deviations),
+        dataset=store.digest,
+        checkpoint=checkpoint,
+        trunk_unchanged=result.trunk_unchanged,
+    )
+
+
+def _written(sheet: ScoreSheet, result: TransferResult, folder: Path) -> Produced:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "images.json").write_text(json.dumps(list(result.image_ids)))
+    for column, right in (result.right or {}).items():
+        np.save(folder / f"right_{column}.npy", right.astype(np.float32))
+    (folder / "evaluation.json").write_text(sheet.model_dump_json(indent=2))
+    return Produced(kind=ArtifactKind.evaluation, path=folder, summary=sheet.model_dump(mode="json"))
+
+
+if __name__ == "__main__":
+    main(run, TransferConfig, TransferInputs)
