@@ -18,9 +18,13 @@ from app.runs.checks import ConfigRefused, facts_of, resolve
 from app.runs.keys import stage_key
 from app.runs.outcome import outcome
 from app.runs.tables import TERMINAL, Run, RunKind, RunState, Stage, StageDependency, StageState
-from worker.config.pipeline import PIPELINE, STAGES, StageName
+from worker.config.pipeline import REGISTRATIONS, STAGES, ArtifactKind, StageName
 from worker.config.reasons import Reason
 from worker.config.run import CONFIG_CLASSES
+
+IMPORTS = frozenset({RunKind.import_weights, RunKind.import_labels})
+DATASET_ROLES = frozenset({"store", "annotations"})
+"""Inputs that are the dataset itself."""
 
 
 def lock_run(session: Session, run_id: uuid.UUID) -> Run:
@@ -123,7 +127,8 @@ def _prepare(session: Session, run: Run, stage: Stage) -> None:
     inputs = _bind_inputs(session, run, stage)
     name = StageName(stage.name)
     config = CONFIG_CLASSES[name].model_validate(stage.config)
-    facts = facts_of(inputs.get("store") or _store(session, run), inputs.get("features"))
+    store = inputs.get("store") or _store(session, run, ArtifactKind.image_store)
+    facts = facts_of(store, inputs.get("features"))
     if facts is not None:
         config = resolve(config, facts)
     stage.config = config.model_dump(mode="json")
@@ -134,11 +139,11 @@ def _bind_inputs(session: Session, run: Run, stage: Stage) -> dict[str, Artifact
     session.execute(delete(StageInput).where(StageInput.stage_id == stage.id))
     made = _made_in(session, run)
     bound: dict[str, Artifact] = {}
-    for role in STAGES[StageName(stage.name)].inputs:
+    for role, port in STAGES[StageName(stage.name)].inputs.items():
         given = run.inputs.get(role)
         artifact = session.get(Artifact, uuid.UUID(given)) if given else made.get(role)
-        if artifact is None and role == "store":
-            artifact = _store(session, run)
+        if artifact is None and role in DATASET_ROLES:
+            artifact = _store(session, run, port.kind)
         if artifact is not None:
             bound[role] = artifact
             session.add(StageInput(stage_id=stage.id, role=role, artifact_id=artifact.id))
@@ -155,15 +160,18 @@ def _made_in(session: Session, run: Run) -> dict[str, Artifact]:
     return {role: artifact for role, artifact in rows}
 
 
-def _store(session: Session, run: Run) -> Artifact | None:
+def _store(session: Session, run: Run, kind: ArtifactKind) -> Artifact | None:
+    """What the registration of the run's dataset made, if it is of that kind."""
     return session.scalars(
-        select(Artifact).join(Dataset, Dataset.store_id == Artifact.id).where(Dataset.id == run.dataset_id)
+        select(Artifact)
+        .join(Dataset, Dataset.store_id == Artifact.id)
+        .where(Dataset.id == run.dataset_id, Artifact.kind == kind)
     ).one_or_none()
 
 
 def _equal_stage(session: Session, stage: Stage) -> Stage | None:
     """An earlier stage that did this very work and whose results are all still there."""
-    if StageName(stage.name) not in PIPELINE:
+    if StageName(stage.name) in REGISTRATIONS:
         return None
     output = select(StageOutput).where(StageOutput.stage_id == Stage.id)
     gone = output.join(Artifact, Artifact.id == StageOutput.artifact_id).where(Artifact.deleted_at.is_not(None))
@@ -208,7 +216,7 @@ def _after(session: Session, run: Run, stages: Sequence[Stage]) -> None:
         # This run is locked, as it is by whoever makes a run that waits for it: that one is seen here, or sees us.
         for waiting in _waiting_runs(session, stages):
             advance(session, waiting)
-    elif run.kind != RunKind.pipeline and run.state == RunState.succeeded:
+    elif run.kind in IMPORTS and run.state == RunState.succeeded:
         _name_import(session, run, stages)
 
 
@@ -216,7 +224,8 @@ def _settle_dataset(session: Session, run: Run) -> None:
     dataset = session.get_one(Dataset, run.dataset_id)
     if run.state == RunState.succeeded:
         dataset.state, dataset.reason, dataset.detail = DatasetState.ready, None, None
-        dataset.store_id = _made_in(session, run)["store"].id
+        (made,) = _made_in(session, run).values()
+        dataset.store_id = made.id
     else:
         dataset.state, dataset.reason, dataset.detail = DatasetState.failed, run.reason, run.detail
 

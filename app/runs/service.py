@@ -47,7 +47,7 @@ def create(session: Session, settings: Settings, request: RunCreate) -> Run:
     dataset = _dataset(session, request.dataset, stages)
     store = session.get(Artifact, dataset.store_id) if dataset and dataset.store_id else None
     check_configs(stages, config, store, given)
-    _check_device(session, settings, request.device)
+    check_device(session, settings, request.device)
     run = Run(
         name=request.name,
         dataset_id=dataset.id if dataset else None,
@@ -151,7 +151,7 @@ def check_usable(dataset: Dataset) -> None:
         raise Problem(409, "dataset_failed", f"The dataset's registration failed: {dataset.detail or dataset.reason}")
 
 
-def _check_device(session: Session, settings: Settings, device: str) -> None:
+def check_device(session: Session, settings: Settings, device: str) -> None:
     if device == "cuda" and not any(worker.device.startswith("cuda") for worker in live_workers(session, settings)):
         raise Problem(409, "device_unavailable", "No worker with a CUDA device is there.")
 

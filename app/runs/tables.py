@@ -13,6 +13,8 @@ class RunKind(StrEnum):
     ingest = "ingest"
     import_weights = "import_weights"
     import_labels = "import_labels"
+    evaluation = "evaluation"
+    """One checkpoint, one protocol."""
 
 
 class RunState(StrEnum):
