@@ -18,9 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from worker.config.presets import Preset, preset_config
-from worker.config.pretrain import JigsawConfig
-from worker.pretext.jigsaw import CELLS, GRID, JigsawMaker
+from worker.config.pretext.jigsaw import JigsawPlusConfig
 from worker.pretext.permutations import make_permutations
+from worker.pretext.puzzles import CELLS, GRID, JigsawMaker
 from worker.stages.randomness import torch_generator
 
 
@@ -33,6 +33,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     config = preset_config(arguments.preset).pretrain.pretext.resolved(256)
+    assert isinstance(config, JigsawPlusConfig)
     assert isinstance(config.side, int)
     images = np.random.default_rng(0).integers(0, 256, (arguments.batch, config.side, config.side, 3), np.uint8)
     table = make_permutations(config.permutations, config.min_hamming).table
@@ -64,14 +65,14 @@ def _quickest(makers: list[Callable[[], Tensor]], repeats: int) -> list[float]:
     return best
 
 
-def _batched(config: JigsawConfig, table: NDArray[np.int64], images: NDArray[np.uint8]) -> Callable[[], Tensor]:
+def _batched(config: JigsawPlusConfig, table: NDArray[np.int64], images: NDArray[np.uint8]) -> Callable[[], Tensor]:
     maker = JigsawMaker(config, torch.from_numpy(table))
     batch = torch.from_numpy(images).permute(0, 3, 1, 2)
     generator = torch_generator(0, "benchmark")
     return lambda: maker.make(batch, generator).tiles
 
 
-def _one_by_one(config: JigsawConfig, table: NDArray[np.int64], images: NDArray[np.uint8]) -> Callable[[], Tensor]:
+def _one_by_one(config: JigsawPlusConfig, table: NDArray[np.int64], images: NDArray[np.uint8]) -> Callable[[], Tensor]:
     pictures = [Image.fromarray(image) for image in images]
     generator = random.Random(0)
 
@@ -83,7 +84,7 @@ def _one_by_one(config: JigsawConfig, table: NDArray[np.int64], images: NDArray[
 
 
 def _pil_puzzle(
-    config: JigsawConfig, table: NDArray[np.int64], pictures: list[Image.Image], own: int, generator: random.Random
+    config: JigsawPlusConfig, table: NDArray[np.int64], pictures: list[Image.Image], own: int, generator: random.Random
 ) -> list[Tensor]:
     """Nine tiles of one puzzle, with the occluders of another image, as a data set's `__getitem__` would make them."""
     grey = generator.random() < config.grey
@@ -96,7 +97,7 @@ def _pil_puzzle(
     return [_pil_tile(config, scenes[scene], cell, grey, generator) for scene, cell in cells]
 
 
-def _pil_scene(config: JigsawConfig, picture: Image.Image, grey: bool, generator: random.Random) -> Image.Image:
+def _pil_scene(config: JigsawPlusConfig, picture: Image.Image, grey: bool, generator: random.Random) -> Image.Image:
     assert isinstance(config.crop, int)
     room = picture.width - config.crop
     left, top = (generator.randint(0, room) if config.random_crop else room // 2 for _ in range(2))
@@ -104,7 +105,7 @@ def _pil_scene(config: JigsawConfig, picture: Image.Image, grey: bool, generator
     return scene.convert("L") if grey else scene
 
 
-def _pil_tile(config: JigsawConfig, scene: Image.Image, cell: int, grey: bool, generator: random.Random) -> Tensor:
+def _pil_tile(config: JigsawPlusConfig, scene: Image.Image, cell: int, grey: bool, generator: random.Random) -> Tensor:
     assert isinstance(config.tile, int)
     assert isinstance(config.jitter, int)
     assert isinstance(config.channel_jitter, int)

@@ -21,10 +21,10 @@ from worker.config.presets import Preset, preset_config
 from worker.config.pretrain import PretrainConfig
 from worker.data.loader import read_batch
 from worker.data.store import ImageStore, write_store
-from worker.pretext.permutations import make_permutations
+from worker.pretext.tasks import pretext_task
 from worker.stages.classify import ClusterTask
 from worker.stages.precision import Precision, fast_arithmetic, resolved_precision, usable_device
-from worker.stages.pretrain import PuzzleTask
+from worker.stages.pretrain import PretextTraining
 from worker.stages.pseudo_labels import PseudoLabels, Split
 from worker.stages.stepper import Stepper
 from worker.stages.task import Indices, TrainingTask
@@ -104,13 +104,12 @@ def _trainings(store: ImageStore, arguments: argparse.Namespace, device: torch.d
     preset = preset_config(arguments.preset)
     facts = DatasetFacts(image_count=store.count, side=store.side)
     pretrain, classify = preset.pretrain.resolved(facts), preset.classify.resolved(facts)
-    pretext = pretrain.pretext
     labels = PseudoLabels(np.arange(store.count) % arguments.clusters, arguments.clusters)
     split = Split(trained=np.arange(store.count), held_out=np.arange(0))
     found = {}
     precisions: tuple[Precision, ...] = ("fp32", "bf16")
     for precision in precisions:
-        teacher = PuzzleTask(pretrain, store, make_permutations(pretext.permutations, pretext.min_hamming))
+        teacher = PretextTraining(pretrain, store, pretext_task(pretrain))
         student = ClusterTask(classify, store, labels, split)
         sizes = [arguments.batch or config.schedule.batch for config in (pretrain, classify)]
         found[f"teacher_{precision}"] = Training(teacher, pretrain, precision, sizes[0], device)

@@ -11,8 +11,8 @@ from tests.worker.stages.striped import puzzle_config, striped_images, striped_s
 from worker.clustering.nearest import NearestCentre
 from worker.data.loader import BatchLoader, read_batch
 from worker.data.store import ImageStore
-from worker.pretext.jigsaw import JigsawMaker
 from worker.pretext.permutations import make_permutations
+from worker.pretext.puzzles import JigsawMaker
 from worker.stages.contract import Stopped
 from worker.stages.pretrain import PretrainInputs, run
 from worker.stages.randomness import torch_generator

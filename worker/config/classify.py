@@ -3,8 +3,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from models.config import Arch, BackboneConfig
-from worker.config.base import Auto, Config, DatasetFacts, StageConfig
-from worker.config.schedule import TrainingSchedule
+from worker.config.base import Auto, Config, DatasetFacts
+from worker.config.schedule import TrainingConfig, TrainingSchedule
 
 
 class ClassifierHeadConfig(Config):
@@ -14,7 +14,7 @@ class ClassifierHeadConfig(Config):
     dropout: float = Field(0.5, ge=0, lt=1)
 
 
-class ClassifyConfig(StageConfig):
+class ClassifyConfig(TrainingConfig):
     """Cluster classification: the student learns the pseudo-labels from scratch (paper section 3; SPEC section 5)."""
 
     backbone: BackboneConfig = BackboneConfig(arch=Arch.alexnet)
@@ -34,7 +34,6 @@ class ClassifyConfig(StageConfig):
     balance: Literal["images", "clusters"] = Field("images", description="draw images, or clusters, uniformly")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     holdout: float = Field(0.05, ge=0, lt=0.5, description="share of images kept to monitor; never trained on")
-    seed: int = 0
 
     @model_validator(mode="after")
     def _is_alexnet(self) -> Self:

@@ -8,7 +8,8 @@ from worker.config.classify import ClassifierHeadConfig, ClassifyConfig
 from worker.config.cluster import ClusterConfig
 from worker.config.evaluate import EvaluateConfig
 from worker.config.extract import ExtractConfig
-from worker.config.pretrain import JigsawConfig, PretrainConfig, PuzzleHeadConfig
+from worker.config.pretext.jigsaw import JigsawPlusConfig, PuzzleHeadConfig
+from worker.config.pretrain import PretrainConfig
 from worker.config.run import PipelineConfig
 from worker.config.schedule import TrainingSchedule
 
@@ -50,8 +51,14 @@ def _small() -> PipelineConfig:
     return PipelineConfig(
         pretrain=PretrainConfig(
             backbone=BackboneConfig(arch=Arch.vgg16, norm="batch"),
-            pretext=JigsawConfig(permutations=300, min_hamming=5, random_crop=True, crop=144, side=160),
-            head=PuzzleHeadConfig(fc6=512, fc7=2048),
+            pretext=JigsawPlusConfig(
+                permutations=300,
+                min_hamming=5,
+                random_crop=True,
+                crop=144,
+                side=160,
+                head=PuzzleHeadConfig(fc6=512, fc7=2048),
+            ),
             schedule=TrainingSchedule(epochs=200, batch=256, lr=0.05, shape="cosine", warmup=0.02),
         ),
         extract=ExtractConfig(side=160),
@@ -70,7 +77,7 @@ def _demo() -> PipelineConfig:
     return PipelineConfig(
         pretrain=PretrainConfig(
             backbone=BackboneConfig(arch=Arch.vgg16, width=0.25, norm="batch"),
-            pretext=JigsawConfig(
+            pretext=JigsawPlusConfig(
                 side=112,
                 crop=96,
                 tile=26,
@@ -79,8 +86,8 @@ def _demo() -> PipelineConfig:
                 random_crop=True,
                 permutations=100,
                 min_hamming=5,
+                head=PuzzleHeadConfig(fc6=256, fc7=512, dropout=0.1, norm="batch"),
             ),
-            head=PuzzleHeadConfig(fc6=256, fc7=512, dropout=0.1, norm="batch"),
             schedule=TrainingSchedule(minutes=3.5, batch=64, lr=0.02, shape="cosine", warmup=0.02),
         ),
         extract=ExtractConfig(side=112, crop=96),

@@ -3,11 +3,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from models.config import Arch, BackboneConfig
-from worker.config.base import Auto, DatasetFacts, StageConfig
-from worker.config.schedule import TrainingSchedule
+from worker.config.base import Auto, DatasetFacts
+from worker.config.schedule import TrainingConfig, TrainingSchedule
 
 
-class RegressConfig(StageConfig):
+class RegressConfig(TrainingConfig):
     """Feature distillation: the student regresses the teacher's maps, "[37]" (SPEC 7.3, the details are its [I])."""
 
     backbone: BackboneConfig = BackboneConfig(arch=Arch.alexnet)
@@ -18,7 +18,6 @@ class RegressConfig(StageConfig):
     flip: bool = True
     min_scale: float = Field(1.0, gt=0, le=1, description="crops show at least this share of the crop's side, enlarged")
     holdout: float = Field(0.05, ge=0, lt=0.5, description="share of images kept to monitor; never trained on")
-    seed: int = 0
 
     @model_validator(mode="after")
     def _is_alexnet(self) -> Self:

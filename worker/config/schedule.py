@@ -4,17 +4,19 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from worker.config.base import Auto, Config
+from worker.config.base import Auto, Config, StageConfig
 
 
 class TrainingSchedule(Config):
-    """SGD with momentum. The learning rate falls by `gamma` at each milestone (`step`), or along a half cosine."""
+    """SGD with momentum, or Adam. The rate falls by `gamma` at each milestone (`step`), or along a half cosine."""
 
     epochs: float | Auto = Field("auto", description="passes over the images; auto: what fits into `minutes`")
     minutes: float | None = Field(None, gt=0, description="wall-clock budget that an auto `epochs` is measured for")
     batch: int = Field(256, ge=2, description="images per step")
+    optimizer: Literal["sgd", "adam"] = "sgd"
     lr: float = Field(0.01, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
+    momentum: float = Field(0.9, ge=0, lt=1, description="for Adam, its first beta")
+    beta2: float = Field(0.999, gt=0, lt=1, description="Adam's second beta")
     nesterov: bool = False
     weight_decay: float = Field(5e-4, ge=0)
     shape: Literal["step", "cosine"] = "step"
@@ -35,3 +37,10 @@ class TrainingSchedule(Config):
         if any(not 0 < share < 1 for share in self.milestones) or list(self.milestones) != sorted(self.milestones):
             raise ValueError("milestones are rising shares between 0 and 1")
         return self
+
+
+class TrainingConfig(StageConfig):
+    """A stage that trains."""
+
+    schedule: TrainingSchedule
+    seed: int = 0

@@ -19,6 +19,7 @@ from worker.config.pipeline import ArtifactKind
 from worker.config.reasons import Reason
 from worker.data.loader import BatchLoader
 from worker.data.store import ImageStore
+from worker.pretext.task import Examples, Scored, chance_of, told_apart
 from worker.stages.contract import Context, Inputs, Produced, Result, StageError
 from worker.stages.crops import centre_crops, greyed_at_random, mirrored_at_random, random_crops
 from worker.stages.machine_errors import machine_errors
@@ -26,7 +27,7 @@ from worker.stages.precision import Precision, autocast, usable_device
 from worker.stages.pseudo_labels import PseudoLabels, Split, balanced_order, read_labels, split_images
 from worker.stages.randomness import derived_seed, numpy_generator, torch_generator
 from worker.stages.standalone import main
-from worker.stages.task import Examples, Indices
+from worker.stages.task import Indices
 from worker.stages.training import train
 
 
@@ -79,8 +80,8 @@ class ClusterTask:
     def __init__(self, config: ClassifyConfig, store: ImageStore, labels: PseudoLabels, split: Split) -> None:
         self.store = store
         self.side = _resolved_size(config.side)
-        self.classes = labels.classes
-        self.label_smoothing = config.label_smoothing
+        self.chance_loss, self.chance_accuracy = chance_of(labels.classes)
+        self.looks = 200
         self.network = cluster_classifier(config, labels.classes)
         self._config = config
         self._crop = _resolved_size(config.crop)
@@ -101,7 +102,10 @@ class ClusterTask:
             crops = mirrored_at_random(crops, generator)
         if self._config.grey:
             crops = greyed_at_random(crops, self._config.grey, generator)
-        return Examples((self._pixels.apply(crops),), self._targets(indices, images.device))
+        return Examples((self._pixels.apply(crops),), (self._targets(indices, images.device),))
+
+    def score(self, outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Scored:
+        return told_apart(outputs[0], targets[0], self._config.label_smoothing)
 
     @torch.no_grad()
     def monitor(self, network: nn.Module, precision: Precision) -> dict[str, float]:

@@ -5,9 +5,9 @@ import time
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from worker.config.reasons import Reason
+from worker.pretext.task import Scored
 from worker.stages.contract import Context, StageError
 
 POINTS = 200
@@ -15,9 +15,9 @@ LINES = 20
 FINAL_SHARE = 0.05
 """The final loss and accuracy are means over this last share of the training."""
 STUCK = 0.98
-"""A loss above this share of ln(classes) is no better than guessing."""
+"""A loss above this share of chance is no better than guessing."""
 WORSE = 1.1
-"""A loss above this multiple of ln(classes) is worse than guessing: the steps are too large."""
+"""A loss above this multiple of chance is worse than guessing: the steps are too large."""
 START_LEARNING = (
     "What usually helps: batch norm in the backbone and the head (`norm: batch`), a higher `schedule.lr`, fewer "
     "classes (`permutations`, or `k`), a longer training."
@@ -32,34 +32,47 @@ STUCK_STEPS = 100
 class Curves:
     """Sums up the steps' losses and reports their means every `interval` steps."""
 
-    def __init__(self, context: Context, classes: int, total: int, batch: int, device: torch.device) -> None:
-        self.chance_loss = math.log(classes)
-        self.chance_accuracy = 1 / classes
+    def __init__(
+        self,
+        context: Context,
+        chance_loss: float | None,
+        chance_accuracy: float | None,
+        total: int,
+        batch: int,
+        device: torch.device,
+    ) -> None:
+        self.chance_loss = chance_loss
+        self.chance_accuracy = chance_accuracy
         self.interval = math.ceil(total / POINTS)
         self.points: list[tuple[float, float]] = []
-        """(loss, accuracy) of every interval so far."""
+        """(loss, accuracy) of every interval so far; accuracy 0 where answers aren't right or wrong."""
         self._context = context
         self._total = total
         self._batch = batch
-        self._sums = torch.zeros(3, dtype=torch.float64, device=device)
+        self._sums = torch.zeros(2, dtype=torch.float64, device=device)
+        self._answers = 0
         self._steps = 0
         self._clock = _IntervalClock()
 
     def state(self) -> dict[str, Any]:
-        return {"points": self.points, "sums": self._sums.cpu(), "steps": self._steps}
+        return {"points": self.points, "sums": self._sums.cpu(), "answers": self._answers, "steps": self._steps}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.points = [(loss, accuracy) for loss, accuracy in state["points"]]
         self._sums.copy_(state["sums"])
+        self._answers = state["answers"]
         self._steps = state["steps"]
 
     def shorten(self, total: int) -> None:
         """The training will have only so many steps; the points keep their distance."""
         self._total = total
 
-    def add(self, loss: Tensor, correct: Tensor, answers: int) -> None:
+    def add(self, scored: Scored) -> None:
         """One step's mean loss and count of correct answers; nothing waits for the device."""
-        self._sums += torch.stack([loss.double(), correct.double(), loss.new_tensor(answers).double()])
+        self._sums[0] += scored.loss
+        if scored.correct is not None:
+            self._sums[1] += scored.correct
+        self._answers += scored.answers
         self._steps += 1
         self._clock.steps += 1
 
@@ -80,10 +93,10 @@ class Curves:
         if step % self.interval and step != self._total:
             return
         self.check(step)
-        loss, correct, answers = self._sums.tolist()
-        self.points.append((loss / self._steps, correct / answers))
+        loss, correct = self._sums.tolist()
+        self.points.append((loss / self._steps, correct / self._answers))
         self._sums.zero_()
-        self._steps = 0
+        self._steps = self._answers = 0
         speed, waiting = self._clock.lap(self._batch, seconds_waited)
         self._report(step, {"learning_rate": rate, "images_per_second": speed, "data_wait_share": waiting})
         self._remark(step)
@@ -98,21 +111,28 @@ class Curves:
 
     def _report(self, step: int, values: dict[str, float]) -> None:
         loss, accuracy = self.points[-1]
-        for name, value in {"loss": loss, "accuracy": accuracy, **values}.items():
+        told = {"loss": loss} | ({} if self.chance_accuracy is None else {"accuracy": accuracy}) | values
+        for name, value in told.items():
             self._context.metric(name, step, value)
         lines_apart = math.ceil(self._total / self.interval / LINES)
         if len(self.points) % lines_apart == 1 or lines_apart == 1 or step == self._total:
             self._context.log(
-                f"Step {step}/{self._total}: loss {loss:.3f} (chance {self.chance_loss:.3f}), accuracy {accuracy:.1%} "
-                f"(chance {self.chance_accuracy:.1%}), {values['images_per_second']:.0f} images/s, "
+                f"Step {step}/{self._total}: {self._against_chance(loss, accuracy)}, "
+                f"{values['images_per_second']:.0f} images/s, "
                 f"{values['data_wait_share']:.0%} of the time waiting for data."
             )
+
+    def _against_chance(self, loss: float, accuracy: float) -> str:
+        told = f"loss {loss:.3f}" if self.chance_loss is None else f"loss {loss:.3f} (chance {self.chance_loss:.3f})"
+        if self.chance_accuracy is None:
+            return told
+        return f"{told}, accuracy {accuracy:.1%} (chance {self.chance_accuracy:.1%})"
 
     def _remark(self, step: int) -> None:
         """A warning where the training is a quarter, a half, or wholly done and its loss still at chance."""
         before = (step - 1) // self.interval * self.interval
         looked_at = any(before < share * self._total <= step for share in STUCK_LOOKS)
-        if not looked_at or step < STUCK_STEPS:
+        if self.chance_loss is None or not looked_at or step < STUCK_STEPS:
             return
         loss, _ = self._recent(math.ceil(len(self.points) / 10))
         if loss >= STUCK * self.chance_loss:

@@ -1,31 +1,36 @@
-"""Train the teacher on Jigsaw++ puzzles (paper section 3; SPEC section 3)."""
+"""Train a network on a pretext task: Jigsaw++ (paper section 3; SPEC section 3) or another (SPEC section 10)."""
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from models.backbone import Backbone, build_backbone, map_shape
 from models.checkpoint import CheckpointRecord, save_checkpoint
-from models.heads import PuzzleHead
-from models.pixels import ImagePixels
 from worker.config.base import DatasetFacts
 from worker.config.pipeline import ArtifactKind
 from worker.config.pretrain import PretrainConfig
 from worker.config.reasons import Reason
+from worker.data.loader import BatchLoader
 from worker.data.store import ImageStore
-from worker.pretext.jigsaw import CELLS, JigsawMaker
-from worker.pretext.permutations import PermutationSet, make_permutations
+from worker.pretext.task import Examples, PretextNetwork, PretextTask, Scored
+from worker.pretext.tasks import pretext_task
 from worker.stages.contract import Context, Inputs, Produced, Result, StageError
 from worker.stages.machine_errors import machine_errors
-from worker.stages.precision import Precision, usable_device
-from worker.stages.randomness import derived_seed, numpy_generator, torch_generator
+from worker.stages.precision import Precision, autocast, usable_device
+from worker.stages.pseudo_labels import held_out
+from worker.stages.randomness import numpy_generator, torch_generator
 from worker.stages.standalone import main
-from worker.stages.task import Examples, Indices
+from worker.stages.stepper import as_float
+from worker.stages.task import Indices
 from worker.stages.training import train
+
+LOOKS = 20
+"""How many times over a training the held-out images are looked at."""
 
 
 class PretrainInputs(Inputs):
@@ -41,119 +46,110 @@ def run(config: PretrainConfig, inputs: PretrainInputs, context: Context) -> Pre
     device = usable_device(context.device)
     store = ImageStore.open(inputs.store)
     config = _resolved_by_store(config, store)
-    permutations = make_permutations(config.pretext.permutations, config.pretext.min_hamming, config.seed)
-    context.log(
-        f"{config.pretext.permutations} permutations: any two differ in at least {permutations.min_hamming} of "
-        f"{CELLS} slots, {permutations.mean_hamming:.2f} on average."
-    )
-    task = PuzzleTask(config, store, permutations)
+    pretext = _task(config)
+    pretext.prepare(store, context)
+    task = PretextTraining(config, store, pretext)
     facts, config = train(task, config, store.digest, device, context)
-    facts |= {
-        "dataset": store.digest,
-        "images": store.count,
-        "permutations": config.pretext.permutations,
-        "min_hamming": permutations.min_hamming,
-        "mean_hamming": permutations.mean_hamming,
-    }
-    return PretrainResult(teacher=_write(task.network, config, facts, context.workdir / "teacher"))
+    facts |= {"task": config.pretext.task, "dataset": store.digest, "images": store.count, **pretext.facts()}
+    return PretrainResult(teacher=_write(pretext, config, facts, context.workdir / "teacher"))
 
 
-class PuzzleNetwork(nn.Module):
-    """The siamese network: one backbone and fc6 for every tile, then fc7 over a puzzle's nine slots (SPEC 3.4, 3.5)."""
+class PretextTraining:
+    """A pretext task on the images of a store."""
 
-    def __init__(self, backbone: Backbone, head: PuzzleHead) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = head
+    looks = LOOKS
 
-    def forward(self, tiles: Tensor, arrangement: Tensor) -> Tensor:
-        """Tiles (M, 3, tile, tile), and which of them lie in each slot, int64 (P, 9) -> logits (P, permutations).
-
-        A tile that lies in several puzzles is encoded once.
-        """
-        embeddings = self.head.embed(self.backbone(tiles))
-        slots = embeddings.index_select(0, arrangement.flatten())
-        return self.head.solve(slots.view(-1, CELLS, embeddings.shape[1]))
-
-
-class PuzzleTask:
-    """Telling by which permutation the tiles were laid."""
-
-    label_smoothing = 0.0
-
-    def __init__(self, config: PretrainConfig, store: ImageStore, permutations: PermutationSet) -> None:
+    def __init__(self, config: PretrainConfig, store: ImageStore, pretext: PretextTask) -> None:
         self.store = store
-        self.side = _resolved_size(config.pretext.side)
-        self.classes = len(permutations.table)
-        self.network = puzzle_network(config)
-        self._seed = config.seed
-        table = torch.from_numpy(permutations.table)
-        self._maker = JigsawMaker(config.pretext, table, config.puzzles_per_image)
+        self.side = int(config.pretext.side)
+        self.network: PretextNetwork = pretext.network
+        self.chance_loss, self.chance_accuracy = pretext.chance_loss, pretext.chance_accuracy
+        self._config = config
+        self._pretext = pretext
+        held = held_out(store.paths, config.holdout, config.seed)
+        self._trained, self._held_out = np.flatnonzero(~held), np.flatnonzero(held)
 
     def epoch_order(self, epoch: int) -> Indices:
-        return numpy_generator(self._seed, "epoch", epoch).permutation(self.store.count)
+        return numpy_generator(self._config.seed, "epoch", epoch).permutation(self._trained)
 
     def examples(self, images: Tensor, indices: Indices, step: int) -> Examples:
-        batch = self._maker.make(images, torch_generator(self._seed, "puzzles", step))
-        return Examples((batch.tiles, batch.arrangement), batch.labels)
+        return self._pretext.make(images, torch_generator(self._config.seed, "puzzles", step))
 
+    def score(self, outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Scored:
+        return self._pretext.score(outputs, targets)
+
+    @torch.no_grad()
     def monitor(self, network: nn.Module, precision: Precision) -> dict[str, float]:
-        return {}
+        """Loss, and accuracy where there is one, on images never trained on; the same examples at every look."""
+        network.eval()
+        losses: list[Tensor] = []
+        correct: list[Tensor] = []
+        answers = 0
+        for number, images in enumerate(self._held_out_batches(next(network.parameters()).device)):
+            examples = self._pretext.make(images, torch_generator(self._config.seed, "held out", number))
+            with autocast(precision, images.device):
+                outputs = as_float(network(*examples.inputs))
+            scored = self._pretext.score(outputs, examples.targets)
+            losses.append(scored.loss * scored.answers)
+            correct += [] if scored.correct is None else [scored.correct]
+            answers += scored.answers
+        found = {"holdout_loss": float(torch.stack(losses).sum()) / answers} if losses else {}
+        return found | ({"holdout_accuracy": float(torch.stack(correct).sum()) / answers} if correct else {})
 
-
-def puzzle_network(config: PretrainConfig) -> PuzzleNetwork:
-    """Fresh weights by the config's seed; torch's global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(config.seed, "weights"))
-        backbone = build_backbone(config.backbone)
-        return PuzzleNetwork(backbone, PuzzleHead(classes=config.pretext.permutations, **_head_arguments(config)))
-
-
-def _head_arguments(config: PretrainConfig) -> dict[str, Any]:
-    channels, height, width = map_shape(config.backbone, _resolved_size(config.pretext.tile))
-    init = "gaussian" if config.backbone.norm == "lrn" else "he"
-    return {"in_features": channels * height * width, "init": init, **config.head.model_dump()}
+    def _held_out_batches(self, device: torch.device) -> Iterator[Tensor]:
+        size = min(self._config.schedule.batch, len(self._held_out))
+        # Whole batches only: a task may need several images.
+        starts = range(0, len(self._held_out) - size + 1, size) if size >= self._config.pretext.fewest_images else ()
+        batches = [self._held_out[start : start + size] for start in starts]
+        with BatchLoader(self.store, batches, self.side, device) as loader:
+            yield from loader
 
 
 def _resolved_by_store(config: PretrainConfig, store: ImageStore) -> PretrainConfig:
-    """Raises `StageError` where these images give no puzzles."""
-    if store.count < 2:
-        raise StageError(Reason.too_few_images, f"Puzzles need at least two images, and there is {store.count}.")
+    """Raises `StageError` where these images can't be made into examples of the task."""
+    fewest = max(2, config.pretext.fewest_images)
+    if store.count < fewest:
+        message = f"The task {config.pretext.task} needs at least two images, and there is {store.count}."
+        raise StageError(Reason.too_few_images, message)
     facts = DatasetFacts(image_count=store.count, side=store.side, class_count=len(store.classes))
     too_small = partial(StageError, Reason.images_too_small)
     try:
         config = config.resolved(facts)
     except ValidationError as error:
-        raise too_small(f"No puzzle can be cut from images of {store.side} px: {error.errors()[0]['msg']}.") from error
-    if _resolved_size(config.pretext.side) > store.side:
-        raise too_small(f"`pretext.side` is {config.pretext.side}, but the stored images have {store.side} px.")
-    try:
-        map_shape(config.backbone, _resolved_size(config.pretext.tile))
-    except RuntimeError as error:
-        arch = config.backbone.arch
-        raise too_small(f"Tiles of {config.pretext.tile} px are too small for {arch}: {error}.") from error
+        told = error.errors()[0]["msg"]
+        raise too_small(f"{config.pretext.task} can't use images of {store.side} px: {told}.") from error
+    side, crop = int(config.pretext.side), int(config.pretext.crop)
+    if side > store.side:
+        raise too_small(f"`pretext.side` is {side}, but the stored images have {store.side} px.")
+    if crop > side:
+        raise too_small(f"Crops of {crop} px can't be cut from images of {side} px.")
     return config
 
 
-def _write(network: PuzzleNetwork, config: PretrainConfig, facts: dict[str, Any], folder: Path) -> Produced:
+def _task(config: PretrainConfig) -> PretextTask:
+    try:
+        return pretext_task(config)
+    except RuntimeError as error:
+        arch, task = config.backbone.arch, config.pretext.task
+        message = f"What {task} cuts from images of {config.pretext.side} px is too small for {arch}: {error}."
+        raise StageError(Reason.images_too_small, message) from error
+
+
+def _write(pretext: PretextTask, config: PretrainConfig, facts: dict[str, Any], folder: Path) -> Produced:
+    pretext.network.to(memory_format=torch.contiguous_format)
+    backbone_config, backbone = pretext.trained_backbone()
     record = CheckpointRecord(
         role="teacher",
-        backbone=config.backbone,
-        crop=_resolved_size(config.pretext.crop),
-        pixels=ImagePixels(std=config.pretext.tile_std),
-        classes=config.pretext.permutations,
-        head=_head_arguments(config),
+        backbone=backbone_config,
+        crop=pretext.crop,
+        pixels=pretext.pixels,
+        classes=pretext.classes,
+        head=pretext.head_arguments(),
         training=facts | {"config": config.model_dump(mode="json")},
     )
-    network.to(memory_format=torch.contiguous_format)
     with machine_errors("writing the teacher"):
-        save_checkpoint(folder, record, network.backbone, network.head)
+        save_checkpoint(folder, record, backbone, pretext.network.head)
     return Produced(kind=ArtifactKind.checkpoint, path=folder, summary={"role": record.role, **facts})
-
-
-def _resolved_size(size: int | str) -> int:
-    assert isinstance(size, int)  # `_resolved_by_store` comes first
-    return size
 
 
 if __name__ == "__main__":

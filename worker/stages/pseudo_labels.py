@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,13 +46,15 @@ def read_labels(folder: Path, count: int) -> PseudoLabels:
 
 
 def split_images(labels: PseudoLabels, paths: list[str], holdout: float, seed: int) -> Split:
-    """Hold out the share `holdout` of the labelled images, by a hash of seed and path.
-
-    An image stays on its side when others come and go.
-    """
+    """Hold out the share `holdout` of the labelled images, by a hash of seed and path."""
     labelled = np.flatnonzero(labels.values >= 0)
-    held = np.array([_share(f"{seed}/{paths[index]}") < holdout for index in labelled], dtype=bool)
+    held = held_out([paths[index] for index in labelled], holdout, seed)
     return Split(trained=labelled[~held], held_out=labelled[held])
+
+
+def held_out(paths: Sequence[str], holdout: float, seed: int) -> NDArray[np.bool_]:
+    """Which of these images are held out: an image stays on its side when others come and go."""
+    return np.array([_share(f"{seed}/{path}") < holdout for path in paths], dtype=np.bool_)
 
 
 def balanced_order(images: Indices, labels: NDArray[np.int64], generator: np.random.Generator) -> Indices:

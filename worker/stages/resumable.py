@@ -9,16 +9,15 @@ from typing import Any
 
 import torch
 
-from worker.config.classify import ClassifyConfig
-from worker.config.pretrain import PretrainConfig
+from worker.config.schedule import TrainingConfig
 from worker.stages.contract import Context
 from worker.stages.machine_errors import machine_errors
 
 STATE_FILE = "training_state.pt"
-FORMAT = 1
+FORMAT = 2
 
 
-def fingerprint(config: PretrainConfig | ClassifyConfig, data: str) -> str:
+def fingerprint(config: TrainingConfig, data: str) -> str:
     """Names everything a training's result depends on: its config and the digest of its `data`."""
     values = config.model_dump(mode="json")
     values["schedule"].pop("checkpoint_seconds")

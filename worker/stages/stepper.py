@@ -1,27 +1,14 @@
 """One step of stochastic gradient descent."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.optim import SGD
+from torch.optim import SGD, Adam, Optimizer
 
 from worker.config.schedule import TrainingSchedule
+from worker.pretext.task import Scored
 from worker.stages.precision import Precision, autocast
 from worker.stages.randomness import derived_seed
 from worker.stages.task import Indices, TrainingTask
-
-
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """On the device; reading it waits for the device."""
-
-    loss: Tensor
-    """() float32, mean over the answers."""
-    correct: Tensor
-    """() int64."""
-    answers: int
 
 
 class Stepper:
@@ -36,35 +23,36 @@ class Stepper:
         self._precision = precision
         self._seed = seed
 
-    def step(self, images: Tensor, indices: Indices, step: int, rate: float) -> StepResult:
+    def step(self, images: Tensor, indices: Indices, step: int, rate: float) -> Scored:
         """The step number `step` on `images`, uint8 (N, 3, side, side), at the learning rate `rate`."""
         examples = self._task.examples(images, indices, step)
         # Dropout draws from the global generator: seeded anew it depends on nothing but the step.
         torch.manual_seed(derived_seed(self._seed, "dropout", step))
         self.network.train()
         with autocast(self._precision, images.device):
-            logits = self.network(*examples.inputs).float()
-        loss = functional.cross_entropy(logits, examples.targets, label_smoothing=self._task.label_smoothing)
+            outputs = as_float(self.network(*examples.inputs))
+        scored = self._task.score(outputs, examples.targets)
         self.optimizer.zero_grad()
-        torch.autograd.backward(loss)
+        torch.autograd.backward(scored.loss)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
-        correct = (logits.detach().argmax(1) == examples.targets).sum()
-        return StepResult(loss.detach(), correct, len(logits))
+        return Scored(scored.loss.detach(), scored.answers, scored.correct)
 
 
-def make_optimizer(network: nn.Module, schedule: TrainingSchedule) -> SGD:
-    """SGD that decays weights only, neither biases (SPEC 3.4) nor normalisation; the release's doubled learning rate
-    of biases is left out (our choice)."""
+def as_float(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """A network's outputs in float32, in which losses are computed."""
+    return tuple(output.float() for output in (outputs if isinstance(outputs, tuple) else (outputs,)))
+
+
+def make_optimizer(network: nn.Module, schedule: TrainingSchedule) -> Optimizer:
+    """SGD or Adam that decays weights only, neither biases (SPEC 3.4) nor normalisation; the release's doubled learning
+    rate of biases is left out (our choice)."""
     weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     groups = [{"params": weights, "weight_decay": schedule.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    device = weights[0].device
-    return SGD(
-        groups,
-        lr=schedule.lr,
-        momentum=schedule.momentum,
-        nesterov=schedule.nesterov and schedule.momentum > 0,
-        fused=device.type in ("cpu", "cuda"),
-    )
+    fused = weights[0].device.type in ("cpu", "cuda")
+    if schedule.optimizer == "adam":
+        return Adam(groups, lr=schedule.lr, betas=(schedule.momentum, schedule.beta2), fused=fused)
+    nesterov = schedule.nesterov and schedule.momentum > 0
+    return SGD(groups, lr=schedule.lr, momentum=schedule.momentum, nesterov=nesterov, fused=fused)

@@ -1,6 +1,5 @@
 """What the training loop asks of the thing to be learnt."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -8,18 +7,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from worker.data.store import ImageStore
+from worker.pretext.task import Examples, Scored
 from worker.stages.precision import Precision
 
 Indices = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Examples:
-    """What a batch of images became: the network's arguments, and the class each of its answers should be."""
-
-    inputs: tuple[Tensor, ...]
-    targets: Tensor
-    """(answers,) int64."""
 
 
 class TrainingTask(Protocol):
@@ -27,7 +18,7 @@ class TrainingTask(Protocol):
 
     @property
     def network(self) -> nn.Module:
-        """`network(*examples.inputs)` gives logits (answers, classes)."""
+        """`network(*examples.inputs)` gives a tensor or a tuple of tensors."""
 
     @property
     def store(self) -> ImageStore: ...
@@ -37,16 +28,24 @@ class TrainingTask(Protocol):
         """Side of the images that `examples` gets, pixels."""
 
     @property
-    def classes(self) -> int: ...
+    def chance_loss(self) -> float | None:
+        """Loss of an answer that doesn't look, None where that isn't known; at it a training is stuck."""
 
     @property
-    def label_smoothing(self) -> float: ...
+    def chance_accuracy(self) -> float | None: ...
+
+    @property
+    def looks(self) -> int:
+        """How many times over the training `monitor` is called, evenly spread: at its end in any case."""
 
     def epoch_order(self, epoch: int) -> Indices:
         """The images of an epoch in their order: the same number in every epoch, two at least."""
 
     def examples(self, images: Tensor, indices: Indices, step: int) -> Examples:
         """Examples from `images`, uint8 (N, 3, side, side) on the training's device: those at `indices`."""
+
+    def score(self, outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Scored:
+        """Loss of the network's float32 outputs."""
 
     def monitor(self, network: nn.Module, precision: Precision) -> dict[str, float]:
         """Metrics measured after an epoch; empty where there is nothing to measure. Draws nothing at random."""

@@ -11,13 +11,11 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
-from worker.config.classify import ClassifyConfig
-from worker.config.pretrain import PretrainConfig
 from worker.config.reasons import Reason
-from worker.config.schedule import TrainingSchedule
+from worker.config.schedule import TrainingConfig, TrainingSchedule
 from worker.data.loader import BatchLoader
 from worker.stages.contract import Context, StageError, Stopped
-from worker.stages.curves import POINTS, Curves
+from worker.stages.curves import Curves
 from worker.stages.learning_rate import learning_rate
 from worker.stages.machine_errors import machine_errors
 from worker.stages.measure import affordable_steps
@@ -27,7 +25,7 @@ from worker.stages.resumable import fingerprint, load_state, save_state
 from worker.stages.stepper import Stepper
 from worker.stages.task import Indices, TrainingTask
 
-C = TypeVar("C", PretrainConfig, ClassifyConfig)
+C = TypeVar("C", bound=TrainingConfig)
 
 PROGRESS_SECONDS = 1.0
 
@@ -70,7 +68,7 @@ class Trainer:
     def __init__(
         self,
         task: TrainingTask,
-        config: PretrainConfig | ClassifyConfig,
+        config: TrainingConfig,
         data: str,
         device: torch.device,
         context: Context,
@@ -90,7 +88,7 @@ class Trainer:
         self._total = max(1, round(float(config.schedule.epochs) * self._epoch_steps))
         self._precision = _settled(config.schedule.precision)
         self._stepper = Stepper(task, task.network, config.schedule, self._precision, config.seed)
-        self._curves = Curves(context, task.classes, self._total, self._batch, device)
+        self._curves = Curves(context, task.chance_loss, task.chance_accuracy, self._total, self._batch, device)
         self._monitored: dict[str, float] = {}
         self._step = 0
         self._earlier_seconds = 0.0
@@ -111,9 +109,9 @@ class Trainer:
                     self.save()
                     raise Stopped
                 rate = learning_rate(self._config.schedule, (self._step + 0.5) / self._total)
-                result = self._stepper.step(images, indices, self._step, rate)
+                scored = self._stepper.step(images, indices, self._step, rate)
                 self._step += 1
-                self._curves.add(result.loss, result.correct, result.answers)
+                self._curves.add(scored)
                 self._curves.after_step(self._step, rate, loader.wait_seconds)
                 self._monitor()
                 self._keep_time()
@@ -157,7 +155,7 @@ class Trainer:
             "batch": self._batch,
             "images_seen": self._total * self._batch,
             "loss": loss,
-            "accuracy": accuracy,
+            "accuracy": None if self._curves.chance_accuracy is None else accuracy,
             "chance_loss": self._curves.chance_loss,
             "chance_accuracy": self._curves.chance_accuracy,
             "precision": self._precision,
@@ -175,7 +173,7 @@ class Trainer:
 
     def _monitor(self) -> None:
         epochs = self._total / self._epoch_steps
-        steps_apart = self._epoch_steps * max(1, round(epochs / POINTS))
+        steps_apart = self._epoch_steps * max(1, round(epochs / self._task.looks))
         if self._step % steps_apart and self._step != self._total:
             return
         self._monitored = self._task.monitor(self._task.network, self._precision)
@@ -236,7 +234,7 @@ def _resolved(task: TrainingTask, config: C, device: torch.device, context: Cont
     return config.model_copy(update={"schedule": schedule})
 
 
-def _budget(config: PretrainConfig | ClassifyConfig) -> float | None:
+def _budget(config: TrainingConfig) -> float | None:
     """Seconds; None where the epochs were asked for, and are trained however long they take."""
     schedule = config.schedule
     return schedule.minutes * 60 if schedule.epochs == "auto" and schedule.minutes is not None else None

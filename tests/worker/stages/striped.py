@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.config import Arch, BackboneConfig
-from worker.config.pretrain import JigsawConfig, PretrainConfig, PuzzleHeadConfig
+from worker.config.pretext.jigsaw import JigsawPlusConfig, PuzzleHeadConfig
+from worker.config.pretrain import PretrainConfig
 from worker.config.schedule import TrainingSchedule
 from worker.data.store import write_store
 
@@ -36,12 +37,27 @@ def puzzle_config(**schedule: Any) -> PretrainConfig:  # noqa: ANN401
     """Eight permutations of 10 px tiles, the narrowest network, with batch norm and dropout."""
     return PretrainConfig(
         backbone=BackboneConfig(arch=Arch.vgg16, width=0.125, norm="batch"),
-        pretext=JigsawConfig(
-            side=48, crop=36, tile=10, jitter=1, channel_jitter=1, random_crop=True, permutations=8, min_hamming=5
+        pretext=JigsawPlusConfig(
+            side=48,
+            crop=36,
+            tile=10,
+            jitter=1,
+            channel_jitter=1,
+            random_crop=True,
+            permutations=8,
+            min_hamming=5,
+            head=PuzzleHeadConfig(fc6=16, fc7=32, dropout=0.3, norm="batch"),
         ),
-        head=PuzzleHeadConfig(fc6=16, fc7=32, dropout=0.3, norm="batch"),
         schedule=TrainingSchedule(**{"epochs": 3, "batch": 6, "lr": 0.05, "precision": "fp32", **schedule}),
     )
+
+
+def with_pretext(config: PretrainConfig, **changes: Any) -> PretrainConfig:  # noqa: ANN401
+    """The config with other settings of its puzzles; those of `head` may be given by name."""
+    head = {key: changes.pop(key) for key in list(changes) if key in PuzzleHeadConfig.model_fields}
+    assert isinstance(config.pretext, JigsawPlusConfig)
+    changes["head"] = config.pretext.head.model_copy(update=head)
+    return config.model_copy(update={"pretext": config.pretext.model_copy(update=changes)})
 
 
 def weights(checkpoint: Path) -> dict[str, Tensor]:

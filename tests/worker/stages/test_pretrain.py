@@ -7,13 +7,15 @@ import torch
 from models.checkpoint import load_checkpoint
 from models.config import Arch, BackboneConfig
 from models.pixels import ImagePixels
-from tests.worker.stages.striped import puzzle_config, striped_store
+from tests.worker.stages.striped import puzzle_config, striped_store, with_pretext
 from worker.config.pipeline import ArtifactKind
-from worker.config.pretrain import JigsawConfig, PretrainConfig
+from worker.config.pretext.jigsaw import JigsawPlusConfig
+from worker.config.pretrain import PretrainConfig
 from worker.config.reasons import Reason
 from worker.pretext.permutations import make_permutations
+from worker.pretext.tasks import pretext_task
 from worker.stages.contract import Produced, StageError
-from worker.stages.pretrain import PretrainInputs, puzzle_network, run
+from worker.stages.pretrain import PretrainInputs, run
 from worker.stages.standalone import LocalContext
 
 
@@ -53,19 +55,15 @@ def test_stored_images_larger_than_the_puzzles_side_are_shrunk(tmp_path: Path) -
 @pytest.mark.parametrize(("puzzles_per_image", "epochs"), [(1, 20), (4, 12)])
 def test_sixty_four_images_are_learnt_by_heart(tmp_path: Path, puzzles_per_image: int, epochs: int) -> None:
     config = puzzle_config(epochs=epochs, batch=16, lr=0.1, shape="cosine")
-    pretext = config.pretext.model_copy(update={"permutations": 4})
-    head = config.head.model_copy(update={"dropout": 0.0})
-    changes = {"pretext": pretext, "head": head, "puzzles_per_image": puzzles_per_image}
-    teacher = _teach(striped_store(tmp_path / "store", 64, 48), config.model_copy(update=changes), tmp_path / "work")
+    config = with_pretext(config, permutations=4, dropout=0.0, puzzles_per_image=puzzles_per_image)
+    teacher = _teach(striped_store(tmp_path / "store", 64, 48), config, tmp_path / "work")
     assert teacher.summary["accuracy"] > 0.95
 
 
 def test_training_starts_at_chance() -> None:
     """ln(701) = 6.55 (SPEC 12.5), for the paper's head on a narrow VGG16."""
-    config = puzzle_config()
-    pretext = config.pretext.model_copy(update={"permutations": 701})
-    head = config.head.model_copy(update={"norm": "none", "fc6": 1024, "fc7": 512})
-    network = puzzle_network(config.model_copy(update={"pretext": pretext, "head": head}))
+    config = with_pretext(puzzle_config(), permutations=701, norm="none", fc6=1024, fc7=512)
+    network = pretext_task(config).network
     tiles = torch.randn(16 * 9, 3, 10, 10, generator=torch.Generator().manual_seed(0))
     logits = network(tiles, torch.arange(16 * 9).view(16, 9))
     loss = torch.nn.functional.cross_entropy(logits, torch.arange(16) * 40)
@@ -73,7 +71,7 @@ def test_training_starts_at_chance() -> None:
 
 
 def test_a_puzzle_laid_from_shared_tiles_is_solved_as_one_with_tiles_of_its_own() -> None:
-    network = puzzle_network(puzzle_config()).eval()
+    network = pretext_task(puzzle_config()).network.eval()
     tiles = torch.randn(11, 3, 10, 10, generator=torch.Generator().manual_seed(0))
     arrangement = torch.tensor([[4, 1, 9, 3, 0, 2, 10, 8, 7], [0, 2, 1, 3, 5, 4, 6, 8, 7]])
     shared = network(tiles, arrangement)
@@ -88,7 +86,7 @@ def test_fewer_than_two_images_are_refused(tmp_path: Path, count: int) -> None:
     assert caught.value.reason is Reason.too_few_images
 
 
-@pytest.mark.parametrize("config", [puzzle_config(), PretrainConfig(pretext=JigsawConfig())])
+@pytest.mark.parametrize("config", [puzzle_config(), PretrainConfig(pretext=JigsawPlusConfig())])
 def test_images_too_small_for_puzzles_are_refused(tmp_path: Path, config: PretrainConfig) -> None:
     with pytest.raises(StageError, match="32") as caught:
         _teach(striped_store(tmp_path / "store", 4, 32), config, tmp_path / "work")
@@ -97,15 +95,13 @@ def test_images_too_small_for_puzzles_are_refused(tmp_path: Path, config: Pretra
 
 def test_tiles_too_small_for_the_network_are_refused(tmp_path: Path) -> None:
     config = puzzle_config().model_copy(update={"backbone": BackboneConfig(arch=Arch.alexnet)})
-    with pytest.raises(StageError, match="Tiles of 10 px are too small for alexnet") as caught:
+    with pytest.raises(StageError, match="too small for alexnet") as caught:
         _teach(striped_store(tmp_path / "store", 4, 48), config, tmp_path / "work")
     assert caught.value.reason is Reason.images_too_small
 
 
 def test_impossible_permutations_are_refused(tmp_path: Path) -> None:
-    config = puzzle_config()
-    pretext = config.pretext.model_copy(update={"permutations": 10, "min_hamming": 9})
-    config = config.model_copy(update={"pretext": pretext})
+    config = with_pretext(puzzle_config(), permutations=10, min_hamming=9)
     with pytest.raises(StageError, match="Only 9 permutations") as caught:
         _teach(striped_store(tmp_path / "store", 4, 48), config, tmp_path / "work")
     assert caught.value.reason is Reason.bad_config

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from tests.worker.stages.striped import puzzle_config, same_weights, striped_store
+from tests.worker.stages.striped import puzzle_config, same_weights, striped_store, with_pretext
 from worker.config.pretrain import PretrainConfig
 from worker.config.reasons import Reason
 from worker.config.schedule import TrainingSchedule
+from worker.pretext.task import Scored
 from worker.stages.contract import StageError, Stopped
 from worker.stages.curves import Curves
 from worker.stages.measure import FEWEST_STEPS
@@ -47,7 +48,7 @@ def _curve(context: LocalContext, name: str) -> dict[int, float]:
 def test_a_stopped_and_resumed_training_equals_an_uninterrupted_one(
     store: Path, tmp_path: Path, precision: str, puzzles_per_image: int
 ) -> None:
-    config = puzzle_config(precision=precision).model_copy(update={"puzzles_per_image": puzzles_per_image})
+    config = with_pretext(puzzle_config(precision=precision), puzzles_per_image=puzzles_per_image)
     whole, rest = LocalContext(tmp_path / "whole"), LocalContext(tmp_path / "rest", resume_from=tmp_path / "part")
     straight = _train(store, config, whole)
     _stopped(store, config, tmp_path / "part", looks=4)
@@ -245,9 +246,9 @@ def test_the_curves_have_the_promised_names(store: Path, tmp_path: Path) -> None
 
 def _feed(losses: list[float], chance: int) -> LocalContext:
     context = LocalContext(Path())
-    curves = Curves(context, chance, len(losses), 6, torch.device("cpu"))
+    curves = Curves(context, math.log(chance), 1 / chance, len(losses), 6, torch.device("cpu"))
     for step, loss in enumerate(losses, start=1):
-        curves.add(torch.tensor(loss), torch.tensor(1), 6)
+        curves.add(Scored(torch.tensor(loss), 6, torch.tensor(1)))
         curves.after_step(step, 0.1, 0.0)
     return context
 

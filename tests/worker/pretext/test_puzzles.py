@@ -5,9 +5,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from worker.config.pretrain import JigsawConfig
-from worker.pretext.jigsaw import Colour, JigsawMaker, PuzzleBatch, PuzzlePlan, colour_projection, standardised
+from worker.config.pretext.jigsaw import JigsawPlusConfig
 from worker.pretext.permutations import make_permutations
+from worker.pretext.puzzles import Colour, JigsawMaker, PuzzleBatch, PuzzlePlan, colour_projection, standardised
 from worker.stages.randomness import torch_generator
 
 SIDE = 64
@@ -15,23 +15,23 @@ SIZES: dict[str, object] = {"side": SIDE, "crop": 60, "tile": 14, "jitter": 4, "
 SMALL = {"permutations": 30, "min_hamming": 5}
 
 
-def _config(**changes: object) -> JigsawConfig:
-    return JigsawConfig.model_validate(SIZES | SMALL | changes)
+def _config(**changes: object) -> JigsawPlusConfig:
+    return JigsawPlusConfig.model_validate(SIZES | SMALL | changes)
 
 
-def _table(config: JigsawConfig) -> torch.Tensor:
+def _table(config: JigsawPlusConfig) -> torch.Tensor:
     return torch.from_numpy(make_permutations(config.permutations, config.min_hamming).table)
 
 
-def _maker(config: JigsawConfig, puzzles_per_image: int = 1) -> JigsawMaker:
-    return JigsawMaker(config, _table(config), puzzles_per_image)
+def _maker(config: JigsawPlusConfig, puzzles_per_image: int = 1) -> JigsawMaker:
+    return JigsawMaker(config.model_copy(update={"puzzles_per_image": puzzles_per_image}), _table(config))
 
 
 def _images(count: int) -> torch.Tensor:
     return torch.randint(0, 256, (count, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch_generator(0, "images"))
 
 
-def _make(config: JigsawConfig, count: int = 6, puzzles_per_image: int = 1) -> PuzzleBatch:
+def _make(config: JigsawPlusConfig, count: int = 6, puzzles_per_image: int = 1) -> PuzzleBatch:
     return _maker(config, puzzles_per_image).make(_images(count), torch_generator(3, "puzzles"))
 
 
@@ -211,11 +211,11 @@ def test_a_lone_image_has_no_occluder() -> None:
 
 def test_an_unresolved_config_is_refused() -> None:
     with pytest.raises(ValueError, match="resolved"):
-        _maker(JigsawConfig(permutations=30))
+        _maker(JigsawPlusConfig(permutations=30))
 
 
 def test_the_papers_sizes_resolve_to_the_papers_tiles() -> None:
-    config = JigsawConfig(permutations=30, min_hamming=5).resolved(256)
+    config = JigsawPlusConfig(permutations=30, min_hamming=5).resolved(256)
     assert (config.crop, config.tile, config.jitter, config.channel_jitter) == (255, 64, 18, 2)
     images = torch.zeros((2, 3, 256, 256), dtype=torch.uint8)
     assert _maker(config).make(images, torch_generator(0, "x")).tiles.shape == (18, 3, 64, 64)

@@ -1,0 +1,47 @@
+"""Tensors as pictures."""
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from worker.pictures.text import LINE, PAPER, write
+
+GAP = 2
+
+
+def image_of(pixels: Tensor) -> Image.Image:
+    """uint8, or float in 0..255, (3, h, w) on any device -> a picture of that size."""
+    values = pixels.detach().float().round().clamp(0, 255).byte().cpu()
+    return Image.fromarray(values.permute(1, 2, 0).contiguous().numpy())
+
+
+def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
+    """From left to right, aligned at the top."""
+    width = sum(picture.width for picture in pictures) + GAP * (len(pictures) - 1)
+    joined = Image.new("RGB", (width, max(picture.height for picture in pictures)), PAPER)
+    left = 0
+    for picture in pictures:
+        joined.paste(picture, (left, 0))
+        left += picture.width + GAP
+    return joined
+
+
+def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
+    """From top to bottom, aligned at the left."""
+    height = sum(picture.height for picture in pictures) + GAP * (len(pictures) - 1)
+    joined = Image.new("RGB", (max(picture.width for picture in pictures), height), PAPER)
+    top = 0
+    for picture in pictures:
+        joined.paste(picture, (0, top))
+        top += picture.height + GAP
+    return joined
+
+
+def captioned(picture: Image.Image, caption: str) -> Image.Image:
+    """With words below it."""
+    height = LINE * (caption.count("\n") + 1) + 2 * GAP
+    framed = Image.new("RGB", (max(picture.width, 120), picture.height + height), PAPER)
+    framed.paste(picture, (0, 0))
+    write(ImageDraw.Draw(framed), GAP, picture.height + GAP, caption)
+    return framed

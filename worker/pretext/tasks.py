@@ -1,0 +1,25 @@
+"""From a config to its task: the one place that knows them all."""
+
+import torch
+
+from worker.config.pretext.jigsaw import PuzzleConfig
+from worker.config.pretext.rotation import RotationConfig
+from worker.config.pretrain import PretrainConfig
+from worker.pretext.jigsaw import JigsawTask
+from worker.pretext.rotation import RotationTask
+from worker.pretext.task import PretextTask
+from worker.stages.randomness import derived_seed
+
+
+def pretext_task(config: PretrainConfig) -> PretextTask:
+    """The task of a resolved config, with fresh weights by its seed; torch's global generator is left as it was.
+
+    Raises `StageError(bad_config)`, and RuntimeError where the network is too deep for the images.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(config.seed, "weights"))
+        match config.pretext:
+            case PuzzleConfig():
+                return JigsawTask(config.pretext, config.backbone, config.seed)
+            case RotationConfig():
+                return RotationTask(config.pretext, config.backbone)
