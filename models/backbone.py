@@ -27,6 +27,10 @@ class Backbone(nn.Module):
         maps: Tensor = self.features(x)
         return maps
 
+    def tap_end(self, name: str) -> int:
+        """How many leading layers of `features` make the map `name`; raises KeyError for a name that isn't there."""
+        return self._tap_ends[name]
+
     def taps(self, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """(N, 3, h, w) -> the asked maps `conv1` .. `conv5`, after ReLU and before pooling; deeper layers don't run.
 

@@ -17,7 +17,7 @@ def random_crops(images: Tensor, crop: int, min_scale: float, generator: Generat
         return _windows(images, crop, top, left)
     sides = crop * (min_scale + (1 - min_scale) * torch.rand(count, generator=generator))
     corners = torch.rand((count, 2), generator=generator) * (side - sides)[:, None]
-    return _enlarged(images, crop, sides.to(images.device), corners.to(images.device))
+    return resampled_squares(images, crop, sides.to(images.device), corners.to(images.device))
 
 
 def centre_crops(images: Tensor, crop: int) -> Tensor:
@@ -48,7 +48,11 @@ def _windows(images: Tensor, crop: int, top: Tensor, left: Tensor) -> Tensor:
     return taken.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 
 
-def _enlarged(images: Tensor, crop: int, sides: Tensor, corners: Tensor) -> Tensor:
+def resampled_squares(images: Tensor, crop: int, sides: Tensor, corners: Tensor) -> Tensor:
+    """(N, 3, side, side) -> float32 (N, 3, crop, crop), channels_last: a square from each, resampled bilinearly.
+
+    `sides` (N,) and upper left `corners` (N, 2), y before x, are in pixels and need not be whole.
+    """
     side = images.shape[-1]
     affine = images.new_zeros((len(images), 2, 3), dtype=torch.float32)
     affine[:, 0, 0] = affine[:, 1, 1] = sides / side

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.backbone import Backbone
 from models.checkpoint import CheckpointError, CheckpointRecord, load_checkpoint
@@ -49,12 +49,17 @@ class FrozenNetwork:
         return maps
 
     def digest(self) -> str:
-        """sha256 of all parameters and buffers: equal before and after, nothing was trained."""
-        digest = hashlib.sha256()
-        for key, value in self.backbone.state_dict().items():
-            digest.update(key.encode())
-            digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        """`weights_digest` of the backbone."""
+        return weights_digest(self.backbone)
+
+
+def weights_digest(network: nn.Module) -> str:
+    """sha256 of all parameters and buffers: equal before and after, nothing was trained."""
+    digest = hashlib.sha256()
+    for key, value in network.state_dict().items():
+        digest.update(key.encode())
+        digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def centre_crop(images: Tensor, crop: int) -> Tensor:
