@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from worker.config.base import Config, StageConfig
+from worker.config.base import Auto, Config, StageConfig
 
 
 class TransferProtocol(Config):
@@ -41,17 +41,39 @@ class VocDetectionProtocol(TransferProtocol):
 
     protocol: Literal["voc_detection"] = "voc_detection"
     detector: Literal["fast_rcnn", "faster_rcnn"] = "fast_rcnn"
-    scales: tuple[int, ...] = Field((480, 576, 688, 864, 1200), min_length=1, description="short sides in training")
+    scales: tuple[Annotated[int, Field(ge=32)], ...] = Field(
+        (480, 576, 688, 864, 1200), min_length=1, description="short sides in training"
+    )
     test_scale: int = Field(600, ge=32, description="of the single-scale column")
     max_side: int = Field(2000, ge=32)
+    merge: Literal["nearest", "mean"] = Field(
+        "nearest",
+        description="multi-scale test. nearest: a box is judged at the scale where its area is nearest to 224 x 224 "
+        "pixels, as the published code does; mean: at all scales, scores and boxes averaged",
+    )
+    proposals_source: Literal["auto", "selective_search", "edge", "grid", "given"] = Field(
+        "auto",
+        description="auto: selective search where OpenCV is installed (the extra `detection`), else grid; edge: "
+        "EdgeBoxes on image gradients, by OpenCV; grid: windows of fixed sizes; given: `proposals.npz` in the store",
+    )
+    proposals_side: int = Field(500, ge=32, description="images are shrunk to this long side for the search")
     proposals: int = Field(2000, ge=1, description="at most this many an image")
-    rois: int = Field(64, ge=1, description="per image in training, a quarter of them foreground")
+    rois: int = Field(64, ge=4, description="per image in training, a quarter of them foreground")
+    pooling: Literal["pool", "align"] = Field("pool", description="of a box, to 6 x 6: RoI max pooling, or RoIAlign")
+    frozen: int = Field(
+        1, ge=0, le=5, description="conv1 .. conv<n> stay as they are; the published code freezes conv1"
+    )
     iterations: int = Field(150_000, ge=1)
     batch: int = Field(2, ge=1)
-    lr: float = Field(0.001, gt=0)
+    lr: float = Field(0.001, gt=0, description="falls to a tenth after each third of the training")
     weight_decay: float = Field(5e-4, ge=0)
-    width: int = Field(4096, ge=16)
-    ap: Literal["voc07", "all-point"] = "voc07"
+    width: int = Field(4096, ge=16, description="of new fc6 and fc7")
+    precision: Literal["fp32", "bf16"] | Auto = Field(
+        "auto", description="auto: bf16 where the device computes it fast"
+    )
+    nms: float = Field(0.3, gt=0, lt=1, description="boxes that overlap a surer one of their class by more are dropped")
+    detections: int = Field(100, ge=1, description="kept at most, per image")
+    ap: Literal["voc07", "all-point"] = Field("voc07", description="of `cells`; the other is in `further`")
 
 
 class VocSegmentationProtocol(TransferProtocol):

@@ -1,0 +1,176 @@
+"""How good a detector's boxes are, by PASCAL VOC's rules.
+
+In each image and class, detections look at the objects in the order of their scores. A detection that overlaps the
+object it overlaps most by half or more finds it, if no surer detection found it before: another is a false positive,
+and so is one without an object. A detection of a difficult object counts neither for nor against (devkit VOC2007 to
+VOC2012, `VOCevaldet.m`). COCO's rules differ: there, a detection may take the next best object that is still free.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from worker.evaluation.average_precision import ApRule, average_precision, weighted_average_precision
+
+OVERLAP = 0.5
+"""Intersection over union from which on a detection finds an object."""
+FOUND, FALSE, IGNORED = 1, 0, -1
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Boxes of many images, flat: of objects, or of a detector."""
+
+    image: Integers
+    """(n,), position of the image among the judged ones."""
+    label: Integers
+    """(n,), class 0 .. classes - 1."""
+    box: Floats
+    """(n, 4): x1, y1, x2, y2 in pixels, half-open."""
+    score: Floats
+    """(n,), of a detector: higher = surer. Of objects: 0."""
+    difficult: NDArray[np.bool_]
+    """(n,), of objects. Of a detector: False."""
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def of_class(self, label: int) -> "Boxes":
+        return self._at(self.label == label)
+
+    def sorted_by_score(self) -> "Boxes":
+        """The surest first; equal scores in the order they came."""
+        return self._at(np.argsort(-self.score, kind="stable"))
+
+    def _at(self, rows: NDArray[np.bool_] | Integers) -> "Boxes":
+        return Boxes(self.image[rows], self.label[rows], self.box[rows], self.score[rows], self.difficult[rows])
+
+
+class Judged(NamedTuple):
+    """The detections of one class, the surest first."""
+
+    image: Integers
+    score: Floats
+    verdict: Integers
+    """FOUND, FALSE or IGNORED."""
+    objects: Integers
+    """(images,): objects of the class in each image that are to be found, difficult ones left out."""
+
+    def average_precision(self, rule: ApRule) -> float:
+        """0..1; NaN where no image has an object of the class."""
+        scores, found, ignored = self._as_tensors()
+        return average_precision(scores, found, rule, ignored, float(self.objects.sum()))
+
+    def resampled(self, counts: Integers, rule: ApRule) -> Floats:
+        """The average precision of each sample of images, (samples,): `counts` (samples, images) says how often each
+        holds every image. NaN for samples without an object."""
+        scores, found, ignored = self._as_tensors()
+        weights, totals = torch.from_numpy(counts[:, self.image]), torch.from_numpy(counts @ self.objects)
+        precision = weighted_average_precision(scores, found, weights, rule, ignored, totals)
+        values: Floats = precision.numpy()
+        return values
+
+    def _as_tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        verdict = torch.from_numpy(self.verdict)
+        return torch.from_numpy(self.score), verdict == FOUND, verdict == IGNORED
+
+
+def judge(detections: Boxes, objects: Boxes, classes: int, images: int) -> list[Judged]:
+    """The verdict on every detection, class by class."""
+    return [_judge_class(detections.of_class(c).sorted_by_score(), objects.of_class(c), images) for c in range(classes)]
+
+
+def mean_average_precision(judged: Sequence[Judged], rule: ApRule) -> float:
+    """Over the classes that have objects to find; NaN where none has."""
+    return _mean_over_classes(np.array([[one.average_precision(rule)] for one in judged]))[0]
+
+
+def bootstrap_mean(judged: Sequence[Sequence[Judged]], rule: ApRule, samples: int, seed: int) -> Floats:
+    """(samples,): the mAP of as many draws of images with repetition; of several seeds' detections (each a list over
+    classes) it is the mean, all judged on the same draws."""
+    counts = _draws(len(judged[0][0].objects), samples, seed)
+    per_seed = [_mean_over_classes(np.stack([one.resampled(counts, rule) for one in classes])) for classes in judged]
+    return np.mean(per_seed, axis=0)
+
+
+def bootstrap_class(judged: Sequence[Judged], rule: ApRule, samples: int, seed: int) -> Floats:
+    """As `bootstrap_mean`, of one class alone: `judged` by seed."""
+    counts = _draws(len(judged[0].objects), samples, seed)
+    return np.mean([one.resampled(counts, rule) for one in judged], axis=0)
+
+
+def recall(proposals: Sequence[Floats], objects: Boxes) -> float:
+    """Share of the objects, difficult ones left out, that a proposal of their image overlaps by half or more: what no
+    detector on these proposals can exceed by much. NaN without objects."""
+    met = [
+        len(proposals[image]) > 0 and overlaps(box[None], proposals[image]).max() >= OVERLAP
+        for image, box, difficult in zip(objects.image, objects.box, objects.difficult, strict=True)
+        if not difficult
+    ]
+    return float(np.mean(met)) if met else float("nan")
+
+
+def overlaps(first: Floats, second: Floats) -> Floats:
+    """Intersection over union of every pair, (n, m)."""
+    corner = np.maximum(first[:, None, :2], second[None, :, :2])
+    sides = np.clip(np.minimum(first[:, None, 2:], second[None, :, 2:]) - corner, 0, None)
+    shared = sides.prod(-1)
+    together = _areas(first)[:, None] + _areas(second)[None] - shared
+    return np.divide(shared, together, out=np.zeros_like(shared), where=together > 0)
+
+
+def _judge_class(detections: Boxes, objects: Boxes, images: int) -> Judged:
+    verdict = np.full(len(detections), FALSE, np.int64)
+    truth = _rows_by_image(objects.image, images)
+    for image, rows in enumerate(_rows_by_image(detections.image, images)):
+        if len(rows) and len(truth[image]):
+            there = truth[image]
+            verdict[rows] = _verdicts(overlaps(detections.box[rows], objects.box[there]), objects.difficult[there])
+    counted = np.bincount(objects.image[~objects.difficult], minlength=images)
+    return Judged(detections.image, detections.score, verdict, counted.astype(np.int64))
+
+
+def _verdicts(shared: Floats, difficult: NDArray[np.bool_]) -> Integers:
+    """Of one image's detections, the surest first: `shared` (detections, objects) are their overlaps."""
+    best = shared.argmax(1)
+    meets = shared[np.arange(len(shared)), best] >= OVERLAP
+    verdict = np.full(len(shared), FALSE, np.int64)
+    found = np.zeros(shared.shape[1], np.bool_)
+    for row in np.flatnonzero(meets):
+        if difficult[best[row]]:
+            verdict[row] = IGNORED
+        elif not found[best[row]]:
+            verdict[row] = FOUND
+            found[best[row]] = True
+    return verdict
+
+
+def _rows_by_image(image: Integers, images: int) -> list[Integers]:
+    """Of each image its rows, in their order."""
+    order = np.argsort(image, kind="stable")
+    ends = np.cumsum(np.bincount(image, minlength=images))
+    return np.split(order, ends[:-1])
+
+
+def _draws(images: int, samples: int, seed: int) -> Integers:
+    """(samples, images): how often each image is in each draw of `images` images."""
+    return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=samples)
+
+
+def _mean_over_classes(values: Floats) -> Floats:
+    """(classes, n) -> (n,), NaNs left out; NaN where all are."""
+    known = ~np.isnan(values)
+    count = known.sum(0)
+    total = np.where(known, values, 0).sum(0)
+    return np.divide(total, count, out=np.full(values.shape[1], np.nan), where=count > 0)
+
+
+def _areas(boxes: Floats) -> Floats:
+    areas: Floats = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+    return areas
