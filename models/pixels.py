@@ -37,8 +37,9 @@ class ImagenetPixels(BaseModel):
 
     def apply(self, images: Tensor) -> Tensor:
         """uint8, or float in 0..255, (N, 3, h, w) -> float32."""
-        mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(3, 1, 1) * 255
-        std = torch.tensor(IMAGENET_STD, device=images.device).view(3, 1, 1) * 255
+        # Copied without waiting for the device: a training applies this at every step.
+        mean = (torch.tensor(IMAGENET_MEAN).view(3, 1, 1) * 255).to(images.device, non_blocking=True)
+        std = (torch.tensor(IMAGENET_STD).view(3, 1, 1) * 255).to(images.device, non_blocking=True)
         return (images.float() - mean) / std
 
 

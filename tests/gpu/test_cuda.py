@@ -10,6 +10,7 @@ from models.checkpoint import load_checkpoint
 from tests.worker.stages.striped import puzzle_config, striped_images, striped_store
 from worker.clustering.nearest import NearestCentre
 from worker.data.loader import BatchLoader, read_batch
+from worker.data.resident import resident_images
 from worker.data.store import ImageStore
 from worker.pretext.permutations import make_permutations
 from worker.pretext.puzzles import JigsawMaker
@@ -67,3 +68,13 @@ def test_nearest_centres_are_those_of_the_cpu() -> None:
         search.place(centres)
         found.append(search.find(points)[0])
     assert np.array_equal(*found)
+
+
+def test_images_that_fit_lie_on_the_device_and_are_those_of_the_store(tmp_path: Path) -> None:
+    store = ImageStore.open(striped_store(tmp_path / "store", 20, 48))
+    for side, apart in ((48, 0), (36, 1)):
+        kept = resident_images(store, side, torch.device("cuda"))
+        assert kept is not None
+        expected = read_batch(store, np.arange(20), side).permute(0, 2, 3, 1)
+        assert (kept.cpu().int() - expected.int()).abs().max() <= apart
+        assert resident_images(store, side, torch.device("cuda")) is kept

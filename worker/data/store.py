@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -61,6 +61,8 @@ class ImageStore:
     images: NDArray[np.uint8]
     """(count, side, side, 3), RGB, read-only."""
     digest: str
+    resident: dict[tuple[int, str], Any] = field(default_factory=dict, compare=False, repr=False)
+    """The images on a device, by side and device: `worker.data.resident`."""
 
     @classmethod
     def open(cls, path: Path) -> Self:

@@ -130,12 +130,14 @@ class JigsawMaker:
         device = images.device
         windows = self._planes(images, plan.mirrored).unfold(2, self._tile, 1).unfold(3, self._tile, 1)
         in_cell = torch.stack([plan.cell // GRID, plan.cell % GRID], dim=-1) * self._cell
-        top, left = (plan.crop[plan.source] + in_cell).unsqueeze(2).add(plan.offset).to(device).unbind(-1)
-        source = plan.source.unsqueeze(-1).to(device)
-        tiles = windows[source, _planes_of(plan.colour).to(device), top, left].flatten(0, 1).float()
+        top, left = (
+            (plan.crop[plan.source] + in_cell).unsqueeze(2).add(plan.offset).to(device, non_blocking=True).unbind(-1)
+        )
+        source = plan.source.unsqueeze(-1).to(device, non_blocking=True)
+        tiles = windows[source, _planes_of(plan.colour).to(device, non_blocking=True), top, left].flatten(0, 1).float()
         if not self._config.grey:
             return tiles
-        grey = (plan.colour == Colour.grey).flatten().to(device)
+        grey = (plan.colour == Colour.grey).flatten().to(device, non_blocking=True)
         return torch.where(grey[:, None, None, None], tiles.mean(1, keepdim=True), tiles)
 
     def _draw_occluded(self, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -186,11 +188,15 @@ class JigsawMaker:
         of their own. The channels of grey tiles aren't shifted: those are greyed when cut, which is cheaper.
         """
         if self._config.flip:
-            images = torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(-1), images)
+            images = torch.where(
+                mirrored.to(images.device, non_blocking=True)[:, None, None, None], images.flip(-1), images
+            )
         if not self._config.projection:
             return images
         rgb = images.float()
-        return torch.cat([rgb, torch.einsum("dc,nchw->ndhw", colour_projection().to(rgb.device), rgb)], dim=1)
+        return torch.cat(
+            [rgb, torch.einsum("dc,nchw->ndhw", colour_projection().to(rgb.device, non_blocking=True), rgb)], dim=1
+        )
 
 
 def colour_projection() -> Tensor:

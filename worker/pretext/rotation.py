@@ -59,11 +59,8 @@ class RotationTask(PretextTask):
     def pictures(self, images: Tensor, generator: Generator) -> Sequence[Image.Image]:
         turned, turns = self.turned(images, generator)
         each = len(turned) // len(images)
-        shown, told = turned[:: each + 1] if each > 1 else turned, turns[:: each + 1] if each > 1 else turns
-        return [
-            captioned(image_of(one), f"turned by {90 * int(turn)} degrees")
-            for one, turn in zip(shown, told, strict=True)
-        ]
+        chosen = [image * each + image % each for image in range(len(images))]
+        return [captioned(image_of(turned[one]), f"turned by {90 * int(turns[one])} degrees") for one in chosen]
 
     def head_arguments(self) -> dict[str, Any]:
         return {"width": self._config.width, "dropout": self._config.dropout}

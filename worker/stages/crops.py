@@ -13,11 +13,13 @@ def random_crops(images: Tensor, crop: int, min_scale: float, generator: Generat
     """
     count, side = len(images), images.shape[-1]
     if min_scale == 1:
-        top, left = torch.randint(side - crop + 1, (2, count), generator=generator).to(images.device)
+        top, left = torch.randint(side - crop + 1, (2, count), generator=generator).to(images.device, non_blocking=True)
         return _windows(images, crop, top, left)
     sides = crop * (min_scale + (1 - min_scale) * torch.rand(count, generator=generator))
     corners = torch.rand((count, 2), generator=generator) * (side - sides)[:, None]
-    return resampled_squares(images, crop, sides.to(images.device), corners.to(images.device))
+    return resampled_squares(
+        images, crop, sides.to(images.device, non_blocking=True), corners.to(images.device, non_blocking=True)
+    )
 
 
 def centre_crops(images: Tensor, crop: int) -> Tensor:
@@ -30,12 +32,12 @@ def centre_crops(images: Tensor, crop: int) -> Tensor:
 def mirrored_at_random(images: Tensor, generator: Generator) -> Tensor:
     """Half of the images, left to right."""
     chosen = torch.rand(len(images), generator=generator) < 0.5
-    return torch.where(chosen.to(images.device)[:, None, None, None], images.flip(-1), images)
+    return torch.where(chosen.to(images.device, non_blocking=True)[:, None, None, None], images.flip(-1), images)
 
 
 def greyed_at_random(images: Tensor, share: float, generator: Generator) -> Tensor:
     """float32; the `share` of the images that is chosen has the mean of its channels in each."""
-    chosen = (torch.rand(len(images), generator=generator) < share).to(images.device)
+    chosen = (torch.rand(len(images), generator=generator) < share).to(images.device, non_blocking=True)
     values = images.float()
     return torch.where(chosen[:, None, None, None], values.mean(1, keepdim=True), values)
 

@@ -30,7 +30,7 @@ def drawn_images(count: int = 64, side: int = 48) -> torch.Tensor:
 def losses_by_heart(task: PretextTask, images: torch.Tensor, steps: int, **schedule: Any) -> list[float]:  # noqa: ANN401
     """Loss of every step on the same examples of the same images."""
     torch.manual_seed(0)
-    settings = TrainingSchedule(**{"epochs": 1, "lr": 0.05, "precision": "fp32", **schedule})
+    settings = TrainingSchedule(**{"epochs": 1, "lr": 0.01, "precision": "fp32", **schedule})
     optimizer = make_optimizer(task.network, settings)
     examples = task.make(images, torch_generator(0, "by heart"))
     task.network.train()
@@ -40,5 +40,5 @@ def losses_by_heart(task: PretextTask, images: torch.Tensor, steps: int, **sched
         optimizer.zero_grad()
         torch.autograd.backward(scored.loss)
         optimizer.step()
-        losses.append(float(scored.loss))
+        losses.append(scored.loss.item())
     return losses
