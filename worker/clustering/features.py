@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from worker.config.reasons import Reason
 from worker.stages.contract import StageError
 
+FeatureType = Literal["fp16", "fp32"]
+
 CHUNK_BYTES = 16 << 20
 """Float32 bytes of one piece: large enough for full speed, small enough to stay near the cache."""
 RESIDENT_BYTES = 2 << 30
@@ -26,16 +28,18 @@ class FeatureFacts(BaseModel):
     count: int
     dim: int
     tap: str
+    """Of the network; `hog` where no network made the rows."""
     shape: tuple[int, int, int]
     """`(channels, height, width)`; a row is this map flattened channel by channel (C order)."""
-    dtype: Literal["fp16", "fp32"]
+    dtype: FeatureType
     side: int
     crop: int
     conv1_stride: int | None = None
     store: str
     """Digest of the image store, so that features and images can't be mixed up."""
     checkpoint: dict[str, Any]
-    """Which network: role, architecture, sha256 of its weights."""
+    """What made the rows. A network: role, architecture, sha256 of its weights. Else `role` is that of `tap`, with all
+    that the space depends on: features of equal tap, shape and `checkpoint` can be compared."""
 
 
 class FeatureSet:

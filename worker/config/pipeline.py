@@ -72,7 +72,11 @@ PIPELINE: dict[StageName, StageSpec] = {
     for spec in (
         StageSpec(name=StageName.initialise, inputs={"store": _STORE}, outputs={"teacher": ArtifactKind.checkpoint}),
         StageSpec(name=StageName.pretrain, inputs={"store": _STORE}, outputs={"teacher": ArtifactKind.checkpoint}),
-        StageSpec(name=StageName.hog, inputs={"store": _STORE}, outputs={"features": ArtifactKind.feature_set}),
+        StageSpec(
+            name=StageName.hog,
+            inputs={"store": _STORE, "codebook": _port(ArtifactKind.feature_set, optional=True)},
+            outputs={"features": ArtifactKind.feature_set},
+        ),
         StageSpec(
             name=StageName.extract,
             inputs={"store": _STORE, "teacher": _CHECKPOINT},

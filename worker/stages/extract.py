@@ -1,10 +1,8 @@
 """Features of whole images: one tap of the teacher, max-pooled, streamed to a file (SPEC section 4)."""
 
 import json
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,15 +12,15 @@ from torch.nn import functional
 
 from models.backbone import map_shape
 from models.checkpoint import CheckpointRecord
-from worker.clustering.features import FeatureFacts
+from worker.clustering.features import FeatureFacts, FeatureType
 from worker.clustering.rows import RowFile
 from worker.config.base import DatasetFacts
 from worker.config.extract import ExtractConfig
 from worker.config.pipeline import ArtifactKind
 from worker.config.reasons import Reason
-from worker.data.loader import BatchLoader
 from worker.data.store import ImageStore
-from worker.stages.contract import Context, Inputs, Produced, Result, StageError, Stopped
+from worker.stages.contract import Context, Inputs, Produced, Result, StageError
+from worker.stages.feature_rows import numpy_type, stored, write_rows
 from worker.stages.frozen import FrozenNetwork, check_crop, checkpoint_facts, opened_checkpoint
 from worker.stages.machine_errors import machine_errors
 from worker.stages.precision import fast_arithmetic, resolved_precision, usable_device
@@ -30,8 +28,6 @@ from worker.stages.standalone import main
 
 ALEXNET_POOL, VGG_POOL = 5, 4
 """5 x 5 x 384 = 9600 and 4 x 4 x 512 = 8192 values at conv4 (paper)."""
-SAVE_SECONDS = 20
-"""Time between the points an interrupted extraction goes on from; no effect on results."""
 
 
 class ExtractInputs(Inputs):
@@ -58,7 +54,7 @@ def run(config: ExtractConfig, inputs: ExtractInputs, context: Context) -> Extra
     network = FrozenNetwork(backbone, record.pixels, device, resolved_precision(config.precision, device))
     folder = context.workdir / "features"
     with machine_errors("writing the features"), fast_arithmetic(device):
-        rows = RowFile(folder, (facts.count, facts.dim), _dtype(config), _fingerprint(config, facts))
+        rows = RowFile(folder, (facts.count, facts.dim), numpy_type(config.dtype), _fingerprint(config, facts))
         rows.take_over(context.resume_from / "features" if context.resume_from else None)
         with rows:
             _extract(config, store, network, rows, context)
@@ -103,45 +99,21 @@ def _facts(
     )
 
 
-def _dtype(config: ExtractConfig) -> type[np.floating[Any]]:
-    return np.float16 if config.dtype == "fp16" else np.float32
-
-
 def _fingerprint(config: ExtractConfig, facts: FeatureFacts) -> str:
     return json.dumps({"config": config.model_dump(mode="json"), "facts": facts.model_dump(mode="json")})
 
 
 def _extract(config: ExtractConfig, store: ImageStore, network: FrozenNetwork, rows: RowFile, context: Context) -> None:
-    # Whole batches only: another batching could round differently.
-    rows.truncate(rows.count // config.batch * config.batch)
-    saved = time.monotonic()
-    with BatchLoader(
-        store, _batches(rows.count, store.count, config.batch), int(config.side), context.device
-    ) as batches:
-        for images in batches:
-            maps = network.taps(images, [config.tap], int(config.crop))[config.tap]
-            rows.append(pooled_rows(maps, int(config.pool), config.dtype))
-            context.progress(rows.count, store.count, "images")
-            stopping = rows.count < store.count and context.should_stop()
-            if stopping or time.monotonic() - saved > SAVE_SECONDS:
-                rows.save()
-                saved = time.monotonic()
-            if stopping:
-                raise Stopped
+    def pooled(images: Tensor) -> NDArray[np.floating[Any]]:
+        maps = network.taps(images, [config.tap], int(config.crop))[config.tap]
+        return pooled_rows(maps, int(config.pool), config.dtype)
+
+    write_rows(rows, store, int(config.side), config.batch, pooled, context)
 
 
-def _batches(start: int, count: int, batch: int) -> Iterator[NDArray[np.int64]]:
-    for first in range(start, count, batch):
-        yield np.arange(first, min(first + batch, count))
-
-
-def pooled_rows(maps: Tensor, pool: int, dtype: Literal["fp16", "fp32"]) -> NDArray[np.floating[Any]]:
+def pooled_rows(maps: Tensor, pool: int, dtype: FeatureType) -> NDArray[np.floating[Any]]:
     """(N, C, h, w) -> (N, C * pool * pool) max-pooled values, flattened channel by channel."""
-    values = functional.adaptive_max_pool2d(maps.float(), pool).flatten(1)
-    if dtype == "fp32":
-        return values.cpu().numpy()
-    limit = torch.finfo(torch.float16).max
-    return values.clamp(-limit, limit).half().cpu().numpy()
+    return stored(functional.adaptive_max_pool2d(maps.float(), pool).flatten(1), dtype)
 
 
 if __name__ == "__main__":

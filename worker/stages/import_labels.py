@@ -1,25 +1,21 @@
 """Pseudo-labels from the user's own file, so that any clustering can be distilled."""
 
-import json
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.clustering.balance import balance
 from worker.config.label import ImportLabelsConfig
-from worker.config.pipeline import ArtifactKind
 from worker.config.reasons import Reason
 from worker.data.disk_full import disk_full_named
 from worker.data.label_file import LabelRow, read_label_file, refused
 from worker.data.store import ImageStore
 from worker.stages.contract import Context, Inputs, Produced, Result, StageError
+from worker.stages.label_set import NONE, write_label_set
 from worker.stages.standalone import main
 
-NONE = -1
 NAMED = 3
 """Paths that an error names, as examples."""
 
@@ -54,7 +50,8 @@ def run(config: ImportLabelsConfig, inputs: ImportLabelsInputs, context: Context
         _refuse_missing(file, labels, store)
     context.progress(store.count, store.count, "images")
     with disk_full_named("storing the labels"):
-        return ImportLabelsResult(labels=_produce(context.workdir / "labels", inputs.store, labels, names))
+        folder, k = context.workdir / "labels", len(names)
+        return ImportLabelsResult(labels=write_label_set(folder, inputs.store, labels, k, "import", names=names))
 
 
 def _only_file(upload: Path) -> Path:
@@ -110,24 +107,6 @@ def _integers(labels: list[str]) -> list[int] | None:
 def _in_store_order(rows: list[LabelRow], numbers: list[int], store: ImageStore) -> NDArray[np.int32]:
     number = {row.path: value for row, value in zip(rows, numbers, strict=True)}
     return np.array([number.get(path, NONE) for path in store.paths], dtype=np.int32)
-
-
-def _produce(folder: Path, store: Path, labels: NDArray[np.int32], names: list[str]) -> Produced:
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "labels.npy", labels)
-    np.save(folder / "distances.npy", np.full(len(labels), np.nan, np.float32))
-    shutil.copyfile(store / "manifest.jsonl", folder / "manifest.jsonl")
-    sizes = np.bincount(labels[labels != NONE], minlength=len(names))
-    facts = {
-        "k": len(names),
-        "count": len(labels),
-        "labelled": int(sizes.sum()),
-        "source": "import",
-        **balance(sizes),
-    }
-    whole = {**facts, "sizes": sizes.tolist(), "names": names}
-    (folder / "labels.json").write_text(json.dumps(whole, indent=2))
-    return Produced(kind=ArtifactKind.pseudo_label_set, path=folder, summary=facts)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,18 @@
 """The nearest centre of every image is its pseudo-label (paper section 3; SPEC section 4)."""
 
-import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.clustering.balance import balance
 from worker.clustering.centroids import Centroids
 from worker.clustering.features import FeatureFacts, FeatureSet
 from worker.clustering.nearest import NearestCentre, squared_distances
 from worker.config.label import LabelConfig
-from worker.config.pipeline import ArtifactKind
 from worker.config.reasons import Reason
 from worker.data.store import ImageStore
 from worker.stages.contract import Context, Inputs, Produced, Result, StageError, Stopped
+from worker.stages.label_set import write_label_set
 from worker.stages.standalone import main
 
 
@@ -39,15 +36,11 @@ def run(config: LabelConfig, inputs: LabelInputs, context: Context) -> LabelResu
     _check_store(features.facts, ImageStore.open(inputs.store))
     _check_space(features.facts, centroids)
     labels, distances = _label(config, features, centroids, context)
-    folder = context.workdir / "labels"
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "labels.npy", labels)
-    np.save(folder / "distances.npy", distances)
-    shutil.copyfile(inputs.store / "manifest.jsonl", folder / "manifest.jsonl")
-    sizes = np.bincount(labels, minlength=centroids.facts.k)
-    facts = {"k": centroids.facts.k, "count": len(labels), "source": "clustering", **balance(sizes)}
-    (folder / "labels.json").write_text(json.dumps({**facts, "sizes": sizes.tolist()}, indent=2))
-    return LabelResult(labels=Produced(kind=ArtifactKind.pseudo_label_set, path=folder, summary=facts))
+    folder, facts = context.workdir / "labels", centroids.facts
+    made_from = {"tap": facts.tap, "l2_normalise": facts.l2_normalise, "checkpoint": facts.checkpoint}
+    return LabelResult(
+        labels=write_label_set(folder, inputs.store, labels, facts.k, "clustering", distances, features=made_from)
+    )
 
 
 def _check_store(facts: FeatureFacts, store: ImageStore) -> None:
@@ -64,7 +57,7 @@ def _check_space(facts: FeatureFacts, centroids: Centroids) -> None:
         message = f"The features are {facts.tap} {facts.shape}, but the centroids lie in {other.tap} {other.shape}."
         raise StageError(Reason.bad_config, message)
     if (facts.checkpoint, facts.conv1_stride) != (other.checkpoint, other.conv1_stride):
-        raise StageError(Reason.bad_config, "The features come from another network than the centroids.")
+        raise StageError(Reason.bad_config, "The features come from another network (or codebook) than the centroids.")
 
 
 def _label(
