@@ -1,0 +1,333 @@
+"""Training layers of a given network for an evaluation: what lies below is frozen, what lies above learns."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.layers import init_he
+from worker.config.probe import LowShotProtocol
+from worker.config.reasons import Reason
+from worker.data.loader import BatchLoader
+from worker.data.store import ImageStore
+from worker.evaluation.image_cache import Rows, in_order
+from worker.evaluation.score import Outcome, outcome
+from worker.evaluation.split import ProbeSplit
+from worker.evaluation.subset import teaching_subset
+from worker.evaluation.taps import View
+from worker.stages.contract import Context, StageError, Stopped
+from worker.stages.crops import centre_crops, mirrored_at_random, random_crops
+from worker.stages.frozen import opened_checkpoint
+from worker.stages.machine_errors import machine_errors
+from worker.stages.precision import Precision, autocast, fast_arithmetic
+from worker.stages.randomness import derived_seed, numpy_generator, torch_generator
+
+MOMENTUM = 0.9
+DROPOUT = 0.5
+LAST_STD = 0.01
+"""Standard deviation of a new last layer's weights (SPEC 8.1)."""
+LOW_SHOT_BATCH = 64
+LOW_SHOT_DECAY = 5e-4
+_POINTS = 50
+"""Points of a loss curve."""
+_PROGRESS_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How layers learn: SGD with momentum 0.9."""
+
+    lr: float
+    weight_decay: float
+    rate: Callable[[float], float]
+    """Share of the training that is done, 0..1 -> share of `lr`."""
+    bias_rate: float = 1.0
+    """Of biases and normalisation, as a multiple of `lr`."""
+    decay_biases: bool = False
+    """Whether biases and normalisation decay too."""
+    clip_norm: float | None = None
+    """Gradients of a larger norm are scaled down to it."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step learns from."""
+
+    inputs: Mapping[str, Tensor]
+    """Learner -> its input."""
+    loss: Callable[[Tensor], Tensor]
+    """float32 logits -> ()."""
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    labels: Tensor
+    """(N,) int64."""
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Logits (N, classes) -> ()."""
+        return functional.cross_entropy(logits, self.labels)
+
+
+def half_cosine(progress: float) -> float:
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+class Learner:
+    """Layers that learn. `seed` and `name` decide its dropout, so other learners beside it change nothing."""
+
+    def __init__(
+        self,
+        layers: nn.Module,
+        recipe: Recipe,
+        seed: int,
+        name: str,
+        device: torch.device,
+        precision: Precision,
+        fixed_statistics: bool = False,
+    ) -> None:
+        """`fixed_statistics`: batch norms keep the statistics they come with, also while they learn."""
+        self.layers = layers.to(device).to(memory_format=torch.channels_last)
+        self._recipe = recipe
+        self._seed = seed
+        self._name = name
+        self._device = device
+        self._precision = precision
+        self._fixed_statistics = fixed_statistics
+        self._parameters = list(self.layers.parameters())
+        self._optimizer = self._sgd()
+
+    def training_mode(self) -> None:
+        self.layers.train()
+        for layer in self.layers.modules():
+            if self._fixed_statistics and isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+                layer.eval()
+
+    def step(self, inputs: Tensor, loss: Callable[[Tensor], Tensor], step: int, progress: float) -> Tensor:
+        """One step of SGD; returns the loss, (), on the device."""
+        # Dropout draws from the global generator: seeded anew it depends on nothing but the step.
+        torch.manual_seed(derived_seed(self._seed, f"dropout of {self._name}", step))
+        with autocast(self._precision, self._device):
+            logits = self.layers(inputs)
+        value = loss(logits.float())
+        self._optimizer.zero_grad()
+        torch.autograd.backward(value)
+        if self._recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self._recipe.clip_norm)
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["most"] * self._recipe.rate(progress)
+        self._optimizer.step()
+        return value.detach()
+
+    @torch.no_grad()
+    def logits(self, inputs: Tensor) -> Tensor:
+        """float32, in eval mode; call `training_mode` to go on learning."""
+        self.layers.eval()
+        with autocast(self._precision, self._device):
+            logits: Tensor = self.layers(inputs)
+        return logits.float()
+
+    def _sgd(self) -> torch.optim.SGD:
+        recipe = self._recipe
+        weights = [parameter for parameter in self._parameters if parameter.ndim > 1]
+        others = [parameter for parameter in self._parameters if parameter.ndim <= 1]
+        decay = recipe.weight_decay if recipe.decay_biases else 0.0
+        groups = [
+            {"params": weights, "weight_decay": recipe.weight_decay, "most": recipe.lr},
+            {"params": others, "weight_decay": decay, "most": recipe.lr * recipe.bias_rate},
+        ]
+        return torch.optim.SGD(groups, lr=recipe.lr, momentum=MOMENTUM, fused=self._device.type in ("cpu", "cuda"))
+
+
+class Pulse:
+    """Tells a context how far the work is, and ends it with `Stopped` where it was asked to stop."""
+
+    def __init__(self, context: Context, total: int) -> None:
+        self.context = context
+        self._total = total
+        self._done = 0
+        self._told = time.monotonic()
+
+    def beat(self) -> None:
+        """One step is done."""
+        self._done += 1
+        if self.context.should_stop():
+            raise Stopped
+        if time.monotonic() - self._told >= _PROGRESS_SECONDS or self._done == self._total:
+            self._told = time.monotonic()
+            self.context.progress(self._done, self._total, "steps")
+
+
+def fit(
+    learners: Mapping[str, Learner], batches: Iterator[Batch], steps: int, pulse: Pulse, curve: str
+) -> dict[str, float]:
+    """Trains every learner for `steps` on its inputs of each batch; returns each one's mean loss over the last fiftieth
+    of them. The metric `<curve>_<learner>` follows it.
+
+    Raises `Stopped`, and `StageError(diverged)` for a loss that is no number.
+    """
+    for learner in learners.values():
+        learner.training_mode()
+    every = max(1, steps // _POINTS)
+    sums = _zeros(learners)
+    last: dict[str, float] = {}
+    for step, batch in zip(range(steps), batches, strict=False):
+        for name, learner in learners.items():
+            sums[name] += learner.step(batch.inputs[name], batch.loss, step, step / steps)
+        pulse.beat()
+        if (step + 1) % every == 0:
+            last = {name: float(total) / every for name, total in sums.items()}
+            _tell(last, pulse.context, step + 1, curve)
+            sums = _zeros(learners)
+    return last
+
+
+def _zeros(learners: Mapping[str, Learner]) -> dict[str, Tensor | float]:
+    return dict.fromkeys(learners, 0.0)
+
+
+def _tell(losses: Mapping[str, float], context: Context, step: int, curve: str) -> None:
+    for name, loss in losses.items():
+        if not math.isfinite(loss):
+            message = f"Training {name} diverged at step {step}: its loss is no number. A lower learning rate may help."
+            raise StageError(Reason.diverged, message)
+        context.metric(f"{curve}_{name}", step, loss)
+
+
+def training_rows(count: int, batch: int, steps: int, seed: int) -> Iterator[Rows]:
+    """`steps` arrays of `batch` rows out of 0 .. count - 1, at most all: every epoch in an order of its own, drawn by
+    (seed, epoch), its incomplete last batch dropped."""
+    batch = min(batch, count)
+    each = count // batch
+    for epoch in range(math.ceil(steps / each)):
+        order = numpy_generator(seed, "epoch", epoch).permutation(count)
+        for step in range(min(each, steps - epoch * each)):
+            yield order[step * batch : (step + 1) * batch]
+
+
+def new_head(inputs: int, hidden: int, width: int, outputs: int, batch_norm: bool = False) -> nn.Sequential:
+    """`hidden` layers of `width` under dropout and ReLU, and a linear layer on top (AlexNet's fc6, fc7, fc8 for two).
+
+    Takes flat rows (N, inputs). Hidden layers start as in He et al., the last as N(0, 0.01); drawn from torch's global
+    generator.
+    """
+    layers: list[nn.Module] = []
+    for _ in range(hidden):
+        norm = [nn.BatchNorm1d(width)] if batch_norm else []
+        layers += [nn.Dropout(DROPOUT), nn.Linear(inputs, width), *norm, nn.ReLU(inplace=True)]
+        inputs = width
+    last = nn.Linear(inputs, outputs)
+    init_he([*layers, last])
+    nn.init.normal_(last.weight, std=LAST_STD)
+    return nn.Sequential(*layers, last)
+
+
+def own_randomness(device: torch.device) -> AbstractContextManager[None]:
+    """Torch's global generators, which new layers and dropout draw from, are afterwards as they were."""
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
+
+
+class LabelledImages:
+    """The images of a split that teach, or those that judge, with their classes, on the device."""
+
+    def __init__(self, store: ImageStore, split: ProbeSplit, rows: Rows, view: View, device: torch.device) -> None:
+        """`rows` are positions in `split.images`."""
+        self.labels = torch.from_numpy(split.labels[rows]).to(device)
+        self.crop = view.crop
+        self._images = split.images[rows]
+        self._side = view.side
+        self._store = store
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def shown(self, batch: int, steps: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """`steps` random batches: uint8 random crops (N, 3, crop, crop), half of them mirrored, and their classes."""
+        order = list(training_rows(len(self), batch, steps, seed))
+        for step, (images, rows) in enumerate(zip(self._read(order), order, strict=True)):
+            generator = torch_generator(seed, "crops", step)
+            crops = mirrored_at_random(random_crops(images, self.crop, 1, generator), generator)
+            yield crops, self.labels[torch.from_numpy(rows).to(self.labels.device, non_blocking=True)]
+
+    def in_order(self, batch: int) -> Iterator[Tensor]:
+        """Whole images, uint8 (N, 3, side, side)."""
+        yield from self._read(list(in_order(len(self), batch)))
+
+    def _read(self, rows: Sequence[Rows]) -> Iterator[Tensor]:
+        with BatchLoader(self._store, [self._images[part] for part in rows], self._side, self.labels.device) as loader:
+            yield from loader
+
+
+def low_shot_finetuning(
+    protocol: LowShotProtocol,
+    checkpoint: Path,
+    store: ImageStore,
+    split: ProbeSplit,
+    view: View,
+    device: torch.device,
+    precision: Precision,
+    context: Context,
+) -> dict[str, Outcome]:
+    """The whole network learns from a share of the labels; columns `finetune_<share>`.
+
+    The checkpoint's convolutions under a new linear layer on the 6 x 6 map after pool5: AlexNet's large layers don't
+    learn from a handful of images. Random crops and mirroring, a half cosine, batch norm in training mode; judged on
+    the centre crop (our choices).
+    """
+    pulse = Pulse(context, len(protocol.shares) * len(protocol.seeds) * protocol.steps)
+    held_out = LabelledImages(store, split, np.flatnonzero(split.held_out), view, device)
+    found = {}
+    with machine_errors("fine-tuning"), fast_arithmetic(device), own_randomness(device):
+        for share in protocol.shares:
+            name = f"finetune_{share:g}"
+            taught = []
+            for seed in protocol.seeds:
+                rows = np.flatnonzero(teaching_subset(split, share, seed))
+                images = LabelledImages(store, split, rows, view, device)
+                tuning = _LowShot(protocol, checkpoint, len(split.classes), seed, device, precision)
+                taught.append(tuning.logits(images, held_out, pulse, name))
+            found[name] = outcome(taught, held_out.labels, labels=len(rows), steps=protocol.steps, lr=protocol.lr)
+    return found
+
+
+class _LowShot:
+    """One network, fine-tuned on few images."""
+
+    def __init__(
+        self,
+        protocol: LowShotProtocol,
+        checkpoint: Path,
+        classes: int,
+        seed: int,
+        device: torch.device,
+        precision: Precision,
+    ) -> None:
+        record, backbone = opened_checkpoint(checkpoint)
+        torch.manual_seed(derived_seed(seed, "new layers"))
+        head = new_head(backbone.out_channels * 36, 0, 0, classes)
+        network = nn.Sequential(backbone, nn.AdaptiveAvgPool2d(6), nn.Flatten(), nn.Dropout(DROPOUT), *head)
+        recipe = Recipe(protocol.lr, LOW_SHOT_DECAY, half_cosine)
+        self._learner = Learner(network, recipe, seed, "network", device, precision)
+        self._protocol = protocol
+        self._pixels = record.pixels
+        self._seed = seed
+
+    def logits(self, images: LabelledImages, held_out: LabelledImages, pulse: Pulse, name: str) -> Tensor:
+        """(held-out images, classes) after learning from `images`."""
+        fit({"network": self._learner}, self._batches(images), self._protocol.steps, pulse, f"{name}_{self._seed}")
+        parts = [
+            self._learner.logits(self._pixels.apply(centre_crops(whole, held_out.crop)))
+            for whole in held_out.in_order(self._protocol.batch)
+        ]
+        return torch.cat(parts)
+
+    def _batches(self, images: LabelledImages) -> Iterator[Batch]:
+        for crops, labels in images.shown(LOW_SHOT_BATCH, self._protocol.steps, self._seed):
+            yield Batch({"network": self._pixels.apply(crops)}, CrossEntropy(labels))
