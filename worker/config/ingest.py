@@ -14,7 +14,10 @@ class IngestConfig(StageConfig):
         description="for evaluation only. folders: first folder below the root; csv: `labels_csv`; "
         "auto: folders where at least two folders hold all images, else none",
     )
-    labels_csv: str | None = Field(None, description="path below the source; header `path,label`")
+    labels_csv: str | None = Field(
+        None, description="path below the source; header `path,label`; tab-separated where it ends in .tsv"
+    )
+    label_column: str = Field("label", min_length=1, description="of `labels_csv`")
     max_pixels: int = Field(200_000_000, gt=0, description="a larger image is skipped and listed, never decoded")
     max_files: int = Field(10_000_000, gt=0, description="archive members at most")
     max_bytes: int = Field(1 << 40, gt=0, description="unpacked archive bytes at most")

@@ -1,4 +1,4 @@
-"""A table of labels: CSV or Parquet with the columns `path` and `label`."""
+"""A table of labels: CSV, TSV or Parquet with the columns `path` and `label` (or another name for the label)."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from worker.config.reasons import Reason
 from worker.stages.contract import StageError
 
-COLUMNS = ("path", "label")
+PATH, LABEL = "path", "label"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +19,13 @@ class LabelRow:
     label: str
 
 
-def read_label_file(file: Path) -> list[LabelRow]:
-    """All rows of a CSV or (suffix `.parquet`) Parquet file; more columns than `path` and `label` are ignored.
+def read_label_file(file: Path, label_column: str = LABEL) -> list[LabelRow]:
+    """All rows of a CSV, (suffix `.tsv`) tab-separated or (`.parquet`) Parquet file; further columns are ignored.
 
     Raises `StageError(bad_labels)` where the file is no such table, a path or label is empty, or a path comes twice.
     """
-    rows = _read_parquet(file) if file.suffix.lower() == ".parquet" else _read_csv(file)
+    read = _read_parquet if file.suffix.lower() == ".parquet" else _read_csv
+    rows = read(file, label_column)
     first: dict[str, int] = {}
     for row in rows:
         if not row.path or not row.label:
@@ -39,31 +40,33 @@ def refused(file: Path, line: int, why: str) -> StageError:
     return StageError(Reason.bad_labels, f"{file.name} line {line}: {why}.")
 
 
-def _read_csv(file: Path) -> list[LabelRow]:
+def _read_csv(file: Path, label_column: str) -> list[LabelRow]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
-            return list(_csv_rows(csv.DictReader(text, strict=True), file))
+            delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
+            reader = csv.DictReader(text, delimiter=delimiter, strict=True)
+            return list(_csv_rows(reader, file, label_column))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise StageError(Reason.bad_labels, f"{file.name} can't be read as CSV: {_cause(error)}.") from error
 
 
-def _csv_rows(reader: "csv.DictReader[str]", file: Path) -> Iterator[LabelRow]:
-    _need_columns(file, reader.fieldnames or ())
+def _csv_rows(reader: "csv.DictReader[str]", file: Path, label_column: str) -> Iterator[LabelRow]:
+    _need_columns(file, reader.fieldnames or (), label_column)
     for row in reader:
-        yield LabelRow(reader.line_num, _plain(row["path"] or ""), (row["label"] or "").strip())
+        yield LabelRow(reader.line_num, _plain(row[PATH] or ""), (row[label_column] or "").strip())
 
 
-def _read_parquet(file: Path) -> list[LabelRow]:
+def _read_parquet(file: Path, label_column: str) -> list[LabelRow]:
     import pyarrow  # only here: a stage machine that reads no Parquet needs no pyarrow
     import pyarrow.parquet
 
     try:
         schema = pyarrow.parquet.read_schema(file)
-        _need_columns(file, schema.names)
-        table = pyarrow.parquet.read_table(file, columns=list(COLUMNS))
+        _need_columns(file, schema.names, label_column)
+        table = pyarrow.parquet.read_table(file, columns=[PATH, label_column])
     except (OSError, pyarrow.ArrowException) as error:
         raise StageError(Reason.bad_labels, f"{file.name} can't be read as Parquet: {_cause(error)}.") from error
-    paths, labels = (table.column(name).to_pylist() for name in COLUMNS)
+    paths, labels = (table.column(name).to_pylist() for name in (PATH, label_column))
     return [
         LabelRow(line, _plain(_text(file, line, path)), _text(file, line, label).strip())
         for line, (path, label) in enumerate(zip(paths, labels, strict=True), start=1)
@@ -78,10 +81,11 @@ def _text(file: Path, line: int, value: object) -> str:
     return str(value)
 
 
-def _need_columns(file: Path, names: Sequence[str]) -> None:
-    missing = [name for name in COLUMNS if name not in names]
+def _need_columns(file: Path, names: Sequence[str], label_column: str) -> None:
+    missing = [name for name in (PATH, label_column) if name not in names]
     if missing:
-        raise StageError(Reason.bad_labels, f"{file.name} has no column '{missing[0]}'; it needs `path` and `label`.")
+        needed = f"it needs `{PATH}` and `{label_column}`"
+        raise StageError(Reason.bad_labels, f"{file.name} has no column '{missing[0]}'; {needed}.")
 
 
 def _plain(path: str) -> str:

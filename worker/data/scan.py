@@ -83,7 +83,7 @@ def are_labelled_by_folders(paths: list[str]) -> bool:
     return len(labels) == len(paths) and len(set(labels.values())) >= 2
 
 
-def csv_labels(root: Path, labels_csv: str, paths: list[str]) -> dict[str, str]:
+def csv_labels(root: Path, labels_csv: str, label_column: str, paths: list[str]) -> dict[str, str]:
     """Path -> label of the CSV file at `labels_csv` below `root`; images it doesn't name have none.
 
     Raises `StageError(bad_labels)`, naming the line, where a path is none of `paths` or comes twice.
@@ -93,7 +93,7 @@ def csv_labels(root: Path, labels_csv: str, paths: list[str]) -> dict[str, str]:
         raise StageError(Reason.bad_labels, f"The label file '{labels_csv}' does not lie below the source.")
     known = frozenset(paths)
     labels = {}
-    for row in read_label_file(file):
+    for row in read_label_file(file, label_column):
         if row.path not in known:
             raise refused(file, row.line, f"there is no image '{row.path}' in the source")
         labels[row.path] = row.label

@@ -1,24 +1,24 @@
 """Ingest: a folder or an archive of images -> the image store, every image decoded once."""
 
 import os
-import shutil
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
 
 from worker.config.ingest import IngestConfig
 from worker.config.pipeline import ArtifactKind
 from worker.config.reasons import Reason
-from worker.data.archive import ArchiveLimits, unpack
+from worker.data.archive import ArchiveLimits
 from worker.data.chunk import Chunk, decode_chunk, die_with_parent
 from worker.data.disk_full import disk_full_named
 from worker.data.scan import Scan, are_labelled_by_folders, csv_labels, describe_ignored, folder_labels, scan_folder
 from worker.data.store import ImageStoreWriter, Problem, StoredImage
-from worker.stages.contract import Context, Inputs, Produced, Result, StageError, Stopped
+from worker.stages.contract import Context, Inputs, Produced, Result, StageError
+from worker.stages.source_folder import removed_on_failure, source_folder, stop_if_asked
 from worker.stages.standalone import main
 
 CHUNK_IMAGES = 32
@@ -44,10 +44,11 @@ def run(config: IngestConfig, inputs: IngestInputs, context: Context) -> IngestR
     or disk_full; then nothing is left in the workdir.
     """
     store = context.workdir / "store"
+    limits = ArchiveLimits(config.max_files, config.max_bytes, config.max_ratio)
     with (
-        _removed_on_failure(store),
+        removed_on_failure(store),
         disk_full_named("storing the images"),
-        _source_folder(config, inputs.source, context) as root,
+        source_folder(inputs.source, limits, context) as root,
     ):
         scan = _scan(root, inputs.source, context)
         config = _resolved(config, scan)
@@ -61,48 +62,6 @@ def run(config: IngestConfig, inputs: IngestInputs, context: Context) -> IngestR
             facts = writer.finish() | {"ignored": scan.ignored.total()}
     context.log("{count} images stored, {duplicates} duplicates and {skipped} bad files listed".format(**facts))
     return IngestResult(store=Produced(kind=ArtifactKind.image_store, path=store, summary=facts))
-
-
-@contextmanager
-def _removed_on_failure(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-@contextmanager
-def _source_folder(config: IngestConfig, source: Path, context: Context) -> Iterator[Path]:
-    """The folder to read: the source itself, or where its archive is unpacked for as long as this takes."""
-    if source.is_dir():
-        yield source
-        return
-    if not source.is_file():
-        raise StageError(Reason.source_missing, f"There is no folder or file '{source.name}' to read images from.")
-    unpacked = context.workdir / "unpacked"
-    shutil.rmtree(unpacked, ignore_errors=True)
-
-    def advance(done: int, total: int) -> None:
-        _stop_if_asked(context)
-        context.progress(done, total, "bytes")
-
-    limits = ArchiveLimits(config.max_files, config.max_bytes, config.max_ratio)
-    try:
-        unpack(source, unpacked, limits, advance)
-        yield _within_only_folder(unpacked)
-    finally:
-        shutil.rmtree(unpacked, ignore_errors=True)
-
-
-def _within_only_folder(folder: Path) -> Path:
-    members = [member for member in folder.iterdir() if member.name != "__MACOSX" and not member.name.startswith(".")]
-    return members[0] if len(members) == 1 and members[0].is_dir() else folder
-
-
-def _stop_if_asked(context: Context) -> None:
-    if context.should_stop():
-        raise Stopped
 
 
 def _scan(root: Path, source: Path, context: Context) -> Scan:
@@ -131,7 +90,7 @@ def _resolved(config: IngestConfig, scan: Scan) -> IngestConfig:
 def _labels(config: IngestConfig, root: Path, paths: list[str]) -> dict[str, str]:
     if config.labels == "folders":
         return folder_labels(paths)
-    return {} if config.labels_csv is None else csv_labels(root, config.labels_csv, paths)
+    return {} if config.labels_csv is None else csv_labels(root, config.labels_csv, config.label_column, paths)
 
 
 def _chunks(
@@ -159,7 +118,7 @@ def _fill(writer: ImageStoreWriter, chunks: list[Chunk], config: IngestConfig, c
         for chunk, outcomes in zip(chunks, decoded, strict=True):
             _take_over(writer, chunk, outcomes, seen)
             context.progress(chunk.first_row + len(chunk.paths), total, "images")
-            _stop_if_asked(context)
+            stop_if_asked(context)
 
 
 def _take_over(writer: ImageStoreWriter, chunk: Chunk, outcomes: list[Outcome], seen: dict[str, str]) -> None:

@@ -37,6 +37,14 @@ def test_csv_rows_know_their_lines(tmp_path: Path) -> None:
     assert rows == [LabelRow(2, "a.jpg", "cat"), LabelRow(3, "b,2.jpg", "7")]
 
 
+def test_tabs_and_another_columns_labels(tmp_path: Path) -> None:
+    file = tmp_path / "train.tsv"
+    file.write_text("path\twnid\tclass\na, b.jpg\tn01\ttench\n")
+    assert read_label_file(file, "class") == [LabelRow(2, "a, b.jpg", "tench")]
+    with pytest.raises(StageError, match="no column 'label'; it needs `path` and `label`"):
+        read_label_file(file)
+
+
 def test_csv_may_come_from_a_spreadsheet(tmp_path: Path) -> None:
     rows = read_label_file(csv(tmp_path, "label,note,path\r\ncat,x,ä.jpg\r\n", "utf-8-sig"))
     assert rows == [LabelRow(2, "ä.jpg", "cat")]

@@ -83,13 +83,13 @@ def test_folders_are_labels_where_at_least_two_hold_all_images(paths: list[str],
 
 def test_csv_labels_may_leave_images_out(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("path,label\na.jpg,cat\n")
-    assert csv_labels(tmp_path, "labels.csv", ["a.jpg", "b.jpg"]) == {"a.jpg": "cat"}
+    assert csv_labels(tmp_path, "labels.csv", "label", ["a.jpg", "b.jpg"]) == {"a.jpg": "cat"}
 
 
 def test_csv_path_that_is_no_image_is_refused_by_its_line(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("path,label\na.jpg,cat\nmissing.jpg,dog\n")
     with pytest.raises(StageError, match=r"line 3: there is no image 'missing.jpg'") as refusal:
-        csv_labels(tmp_path, "labels.csv", ["a.jpg"])
+        csv_labels(tmp_path, "labels.csv", "label", ["a.jpg"])
     assert refusal.value.reason is Reason.bad_labels
 
 
@@ -101,5 +101,5 @@ def test_label_file_outside_the_source_is_refused(tmp_path: Path, name: str) -> 
     outside.write_text("path,label\n")
     (source / "link.csv").symlink_to(outside)
     with pytest.raises(StageError, match="does not lie below the source") as refusal:
-        csv_labels(source, str(outside) if name == "absolute" else name, [])
+        csv_labels(source, str(outside) if name == "absolute" else name, "label", [])
     assert refusal.value.reason is Reason.bad_labels

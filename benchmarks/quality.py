@@ -1,0 +1,104 @@
+"""Trains the methods of the paper's tables on one folder of images, probes them alike, and says how far each comes.
+
+    python -m benchmarks.quality --data /some/imagenette160 --out quality --budget 25 --device cuda
+
+The held-out tenth of the images (md5 of the path) is shown to no training at all. `--budget` is in minutes: schedules
+are chosen to fit it, and written into the report. What is done is kept in `--out` and not done again.
+"""
+
+import argparse
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.quality_methods import DEFAULT_METHODS, Methods
+from benchmarks.quality_recipe import Recipe, recipe_for
+from benchmarks.quality_report import quality_report
+from benchmarks.quality_steps import Steps
+from worker.config.ingest import IngestConfig
+from worker.config.probe import LabelSplit, LinearProtocol, ProbeConfig
+from worker.config.scores import ScoreSheet
+from worker.data.store import ImageStore, write_store
+from worker.evaluation.split import split_labelled
+from worker.stages import ingest, probe
+
+SPLIT = LabelSplit(rule="md5-mod-10")
+
+
+def main() -> None:
+    arguments = _arguments()
+    recipe = recipe_for(arguments.size)
+    recipe = Recipe.model_validate(recipe.model_dump() | json.loads(arguments.recipe))
+    steps = Steps(arguments.out, arguments.device)
+    whole = _stored(steps, arguments.data, recipe.side)
+    seen = _without_held_out(whole, arguments.out / "seen")
+    methods = Methods(steps, recipe, seen, arguments.budget)
+    sheets: dict[str, ScoreSheet] = {}
+    folders: dict[str, Path] = {}
+    for name in arguments.methods:
+        checkpoint = methods.checkpoint(name)
+        config = ProbeConfig(protocol=LinearProtocol(split=SPLIT, side=recipe.view_side, crop=recipe.crop))
+        judged = steps.take(
+            f"linear.{name}", probe.run, config, probe.ProbeInputs, {"store": whole, "checkpoint": checkpoint}
+        )
+        folders[name] = judged["evaluation"]
+        sheets[name] = ScoreSheet.model_validate_json((judged["evaluation"] / "evaluation.json").read_text())
+        report = quality_report(sheets, folders, recipe, steps.seconds, methods.told, _facts(arguments, whole))
+        (arguments.out / "report.md").write_text(report)
+    print(report)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="a folder with train.tsv, or of one folder a class")
+    parser.add_argument("--out", type=Path, default=Path("quality"))
+    parser.add_argument("--budget", type=float, default=25, help="minutes for all trainings together")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--size", choices=("gpu", "cpu"), default="gpu" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--methods", nargs="+", default=list(DEFAULT_METHODS))
+    parser.add_argument("--recipe", default="{}", help="JSON laid over the recipe")
+    return parser.parse_args()
+
+
+def _stored(steps: Steps, data: Path, side: int) -> Path:
+    listed = data / "train.tsv"
+    config = (
+        IngestConfig(side=side, labels="csv", labels_csv="train.tsv", label_column="class")
+        if listed.is_file()
+        else IngestConfig(side=side, labels="folders")
+    )
+    return steps.take("ingest", ingest.run, config, ingest.IngestInputs, {"source": data})["store"]
+
+
+def _without_held_out(whole: Path, folder: Path) -> Path:
+    """The images that trainings may see, as a store of their own: its digest says what they saw."""
+    seen = folder / whole.parent.name / "store"
+    if not (seen / "store.json").is_file():
+        store = ImageStore.open(whole)
+        split = split_labelled(store.paths, store.labels, SPLIT.holdout, None, 0, SPLIT.rule)
+        kept = np.setdiff1d(np.arange(store.count), split.images[split.held_out])
+        names = [store.classes[label] if label >= 0 else None for label in store.labels[kept]]
+        write_store(seen, store.images[kept], [store.paths[index] for index in kept], names)
+    return seen
+
+
+def _facts(arguments: argparse.Namespace, whole: Path) -> dict[str, str]:
+    device = (
+        torch.cuda.get_device_name() if arguments.device.startswith("cuda") else f"{torch.get_num_threads()} threads"
+    )
+    revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    store = ImageStore.open(whole)
+    return {
+        "images": f"{store.count} of {store.side} px, {len(store.classes)} classes",
+        "device": device,
+        "torch": torch.__version__,
+        "revision": revision.stdout.strip() or "unknown",
+        "budget": f"{arguments.budget:g} minutes of training",
+    }
+
+
+if __name__ == "__main__":
+    main()

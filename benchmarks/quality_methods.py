@@ -1,0 +1,159 @@
+"""The methods by name, each as the steps that make its checkpoint."""
+
+from pathlib import Path
+
+from benchmarks.quality_recipe import Recipe
+from benchmarks.quality_steps import Step, Steps
+from worker.config.classify import ClassifyConfig
+from worker.config.cluster import ClusterConfig
+from worker.config.extract import ExtractConfig
+from worker.config.label import LabelConfig
+from worker.config.pretext import AnyPretext
+from worker.config.pretext.jigsaw import JigsawConfig, JigsawPlusConfig
+from worker.config.pretext.rotation import RotationConfig
+from worker.config.pretrain import PretrainConfig
+from worker.config.schedule import TrainingSchedule
+from worker.config.sources import ClassLabelsConfig, InitialiseConfig
+from worker.stages import class_labels, classify, cluster, extract, initialise, label, pretrain
+
+DEFAULT_METHODS = (
+    "random",
+    "random-calibrated",
+    "supervised",
+    "jigsaw",
+    "jigsaw++",
+    "cc+random",
+    "cc+jigsaw++",
+    "cc+vgg-jigsaw++",
+)
+STUDENT_SHARE, TEACHER_SHARE, BIG_SHARE = 0.07, 0.12, 0.30
+"""Of the budget, for a training of the small network on labels, on a pretext task, and of the big one."""
+
+
+class Methods:
+    def __init__(self, steps: Steps, recipe: Recipe, store: Path, minutes: float) -> None:
+        self._steps = steps
+        self._recipe = recipe
+        self._store = store
+        self._minutes = minutes
+        self.told: dict[str, str] = {}
+        """Method -> what was trained for it, in words."""
+
+    def checkpoint(self, name: str) -> Path:
+        """Raises ValueError for a name that is no method."""
+        if name in ("random", "random-calibrated"):
+            return self._untrained(calibrate=name != "random")["teacher"]
+        if name == "supervised":
+            return self._supervised()["student"]
+        if name.startswith("cc+"):
+            source = name.removeprefix("cc+")
+            of_student = source.startswith(("cc+", "random"))
+            return self._student(name, self.checkpoint(source), of_student=of_student)["student"]
+        return self._taught(name, self._pretext(name.removeprefix("vgg-")), big=name.startswith("vgg-"))["teacher"]
+
+    def _untrained(self, *, calibrate: bool) -> Step:
+        recipe = self._recipe
+        config = InitialiseConfig(backbone=recipe.student, crop=recipe.crop, calibrate=calibrate, seed=recipe.seed)
+        inputs = {"store": self._store}
+        return self._steps.take("initialise", initialise.run, config, initialise.InitialiseInputs, inputs)
+
+    def _supervised(self) -> Step:
+        """The one student whose time is measured: all others are trained for as many epochs."""
+        labels = self._steps.take(
+            "class_labels",
+            class_labels.run,
+            ClassLabelsConfig(),
+            class_labels.ClassLabelsInputs,
+            {"store": self._store},
+        )
+        minutes = self._minutes * STUDENT_SHARE
+        return self._classified("supervised", labels["labels"], _for_minutes(self._recipe.student_schedule, minutes))
+
+    def _student(self, name: str, teacher: Path, *, of_student: bool) -> Step:
+        labels = self._clustered(name, teacher, of_student=of_student)
+        epochs = self._supervised().facts["config"]["schedule"]["epochs"]
+        schedule = self._recipe.student_schedule.model_copy(update={"epochs": epochs})
+        return self._classified(name, labels, schedule)
+
+    def _classified(self, name: str, labels: Path, schedule: TrainingSchedule) -> Step:
+        recipe = self._recipe
+        config = ClassifyConfig(
+            backbone=recipe.student,
+            head=recipe.student_head,
+            schedule=schedule,
+            side=recipe.view_side,
+            crop=recipe.crop,
+            min_scale=recipe.min_scale,
+            grey=recipe.grey,
+            label_smoothing=recipe.label_smoothing,
+            seed=recipe.seed,
+        )
+        inputs = {"store": self._store, "labels": labels}
+        step = self._steps.take(f"classify.{name}", classify.run, config, classify.ClassifyInputs, inputs)
+        summary = step.facts["summary"]["student"]
+        held = f", {summary['holdout_accuracy']:.1%} of held-out labels told" if "holdout_accuracy" in summary else ""
+        self.told[name] = f"{summary['epochs']:.0f} epochs on {summary['clusters']} labels{held}"
+        return step
+
+    def _clustered(self, name: str, teacher: Path, *, of_student: bool) -> Path:
+        recipe, store = self._recipe, self._store
+        seen = (recipe.view_side, recipe.crop) if of_student else (recipe.puzzle_side, recipe.puzzle_crop)
+        inputs = {"store": store, "teacher": teacher}
+        config = ExtractConfig(side=seen[0], crop=seen[1])
+        features = self._steps.take(f"extract.{name}", extract.run, config, extract.ExtractInputs, inputs)["features"]
+        centres = self._steps.take(
+            f"cluster.{name}",
+            cluster.run,
+            ClusterConfig(k=recipe.k, l2_normalise=recipe.l2_normalise, seed=recipe.seed),
+            cluster.ClusterInputs,
+            {"features": features},
+        )["centroids"]
+        inputs = {"store": store, "features": features, "centroids": centres}
+        return self._steps.take(f"label.{name}", label.run, LabelConfig(), label.LabelInputs, inputs)["labels"]
+
+    def _taught(self, name: str, pretext: AnyPretext, *, big: bool) -> Step:
+        recipe = self._recipe
+        config = PretrainConfig(
+            backbone=recipe.big if big else recipe.student,
+            pretext=pretext,
+            schedule=_for_minutes(recipe.teacher_schedule, self._minutes * (BIG_SHARE if big else TEACHER_SHARE)),
+            seed=recipe.seed,
+        )
+        inputs = {"store": self._store}
+        step = self._steps.take(f"pretrain.{name}", pretrain.run, config, pretrain.PretrainInputs, inputs)
+        summary = step.facts["summary"]["teacher"]
+        right = (
+            f", {summary['accuracy']:.1%} right (chance {summary['chance_accuracy']:.1%})"
+            if summary["accuracy"]
+            else ""
+        )
+        self.told[name] = f"{summary['epochs']:.0f} epochs of {pretext.task}, loss {summary['loss']:.3f}{right}"
+        return step
+
+    def _pretext(self, name: str) -> AnyPretext:
+        recipe = self._recipe
+        puzzles = {
+            "side": recipe.puzzle_side,
+            "crop": recipe.puzzle_crop,
+            "tile": recipe.tile,
+            "jitter": recipe.jitter,
+            "channel_jitter": 1,
+            "random_crop": True,
+            "permutations": recipe.permutations,
+            "min_hamming": 5,
+            "head": recipe.puzzle_head,
+            "puzzles_per_image": recipe.puzzles_per_image,
+        }
+        match name:
+            case "jigsaw":
+                return JigsawConfig.model_validate(puzzles)
+            case "jigsaw++":
+                return JigsawPlusConfig.model_validate(puzzles)
+            case "rotation":
+                return RotationConfig(side=recipe.view_side, crop=recipe.crop)
+            case _:
+                raise ValueError(f"{name!r} is no method")
+
+
+def _for_minutes(schedule: TrainingSchedule, minutes: float) -> TrainingSchedule:
+    return schedule.model_copy(update={"epochs": "auto", "minutes": minutes})
