@@ -26,6 +26,8 @@ VOID = 255
 """In masks: pixels that nobody judges."""
 BACKGROUND = "background"
 IMAGES, MASKS, INDEX, FACTS, PROBLEMS = "images.bin", "masks.bin", "index.jsonl", "annotations.json", "problems.jsonl"
+PNG_BIT_DEPTH = 24
+"""Where a PNG says how many bits a sample has."""
 Purpose = Literal["Main", "Segmentation"]
 """The folder of image sets that fits: lists for classification and detection, or lists for segmentation."""
 AnnotationReason = Literal[
@@ -94,6 +96,8 @@ class AnnotatedStore:
     """Name of every index of the masks, `background` first; empty without masks."""
     sets: dict[str, list[int]]
     """`VOC2007/Main/trainval` -> images; lists at the top of the folder by their bare name."""
+    problems: dict[str, int]
+    """Reason -> how much was left out for it when the photographs were registered."""
     lines: list[IndexLine]
 
     @classmethod
@@ -106,7 +110,8 @@ class AnnotatedStore:
                 raise ValueError(f"it lists {len(lines)} images but says it holds {facts['count']}")
             _check_size(path / IMAGES, sum(line.bytes for line in lines))
             _check_size(path / MASKS, sum(line.mask_bytes for line in lines))
-            return cls(path, facts["digest"], facts["classes"], facts["mask_classes"], facts["sets"], lines)
+            known = {name: facts[name] for name in ("digest", "classes", "mask_classes", "sets", "problems")}
+            return cls(path=path, lines=lines, **known)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StageError(Reason.artifact_corrupt, f"The annotated store can't be read: {error}.") from error
 
@@ -199,6 +204,8 @@ def decode_mask(content: bytes) -> NDArray[np.uint8]:
         with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
             if image.mode not in ("P", "L"):
                 raise ValueError(f"its pixels are {image.mode}, not indices of a palette or grey levels")
+            if image.mode == "L" and content[PNG_BIT_DEPTH] < 8:
+                raise ValueError("its grey levels have fewer than 8 bits, which reading would scale")
             return np.array(image)
     except ValueError:
         raise
