@@ -13,13 +13,27 @@ from app.artifacts import endpoints as artifacts
 from app.datasets import endpoints as datasets
 from app.db.migrate import head_revision
 from app.db.session import make_engine, make_sessions
+from app.evaluations import endpoints as evaluations
 from app.health import endpoints as health
 from app.journal import endpoints as journal
+from app.leaderboard import endpoints as leaderboard
 from app.middleware import BodyLimit, SecurityHeaders
 from app.runs import endpoints as runs
 from app.settings import Settings, get_settings
 
-MODULES = (datasets, runs, journal, results, checkpoints, clusterings, label_sets, artifacts, health)
+MODULES = (
+    datasets,
+    runs,
+    journal,
+    results,
+    checkpoints,
+    clusterings,
+    label_sets,
+    evaluations,
+    leaderboard,
+    artifacts,
+    health,
+)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

@@ -8,16 +8,16 @@ from typing import Annotated
 import typer
 
 from app.cli import demo as demo_command
-from app.cli import processes, transfers
+from app.cli import evaluations, processes, transfers
 from app.cli import serve as serve_command
-from app.cli.console import err, out, say
+from app.cli.console import out, say
 from app.cli.datasets import app as datasets_app
-from app.cli.failures import EXIT_FAILED, EXIT_INTERRUPTED, FAILURES, exit_code
+from app.cli.failures import EXIT_INTERRUPTED, FAILURES, exit_code
 from app.cli.options import URL, Url, config_of, folder_by_name
-from app.cli.progress import Board
 from app.cli.tables import runs_table
+from app.cli.watching import watch_run
 from app.client.client import PassdownClient
-from app.client.models import Run, why
+from app.client.models import Run
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Turns images into a backbone."
@@ -26,6 +26,8 @@ app.add_typer(datasets_app, name="datasets")
 app.command()(processes.worker)
 app.command()(processes.scheduler)
 app.command()(processes.migrate)
+app.command()(evaluations.evaluate)
+app.command()(evaluations.leaderboard)
 
 RunRef = Annotated[str, typer.Argument(metavar="RUN", help="The run's id or name.")]
 
@@ -80,14 +82,14 @@ def submit(
         run = client.create_run(dataset, preset=preset, config=overrides, name=name, device=device)
         out.print(run.id)
         if watch:
-            _watch(client, run.id)
+            watch_run(client, run.id)
 
 
 @app.command()
 def watch(run: RunRef, url: Url = URL) -> None:
     """Show a run until it ends; exit code 0 only when it succeeded."""
     with PassdownClient(url) as client:
-        _watch(client, run)
+        watch_run(client, run)
 
 
 @app.command()
@@ -121,19 +123,6 @@ def download(
     """Fetch a run's weights, checked; goes on where an earlier download stopped."""
     with PassdownClient(url) as client:
         transfers.download_weights(client, run, form or ["safetensors"], folder)
-
-
-def _watch(client: PassdownClient, ref: str) -> None:
-    with Board(err) as board:
-        run = client.wait(ref, lambda run: board.show(run.stages))
-    _require_success(run)
-
-
-def _require_success(run: Run) -> None:
-    if run.state != "succeeded":
-        say(f"Run {run.id} {run.state}: {why(run)}")
-        raise typer.Exit(EXIT_FAILED)
-    say(f"Run {run.id} succeeded.")
 
 
 def _tell(url: str, ask: Callable[[PassdownClient], Run]) -> None:

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from app.client.download import Advance, download
 from app.client.errors import Unreachable, raise_for_problem
-from app.client.models import Dataset, Event, Page, Run, Upload
+from app.client.models import Dataset, Evaluation, Event, Page, Run, Upload
 
 CHUNK = 1 << 20
 TIMEOUT = httpx.Timeout(30, connect=5)
@@ -137,6 +137,43 @@ class PassdownClient:
     def metrics(self, ref: str, **params: str) -> Any:  # noqa: ANN401 (JSON)
         return self._get(f"/runs/{ref}/metrics", params)
 
+    # Evaluations
+
+    def evaluate(
+        self,
+        checkpoint: str,
+        dataset: str,
+        protocols: Sequence[Mapping[str, Any]],
+        *,
+        device: str | None = None,
+        key: str | None = None,
+    ) -> list[Run]:
+        """Have a checkpoint judged: a run for each protocol, such as `{"protocol": "linear", "epochs": 30}`."""
+        body = {"checkpoint": checkpoint, "dataset": dataset, "protocols": [dict(one) for one in protocols]}
+        headers = {"Idempotency-Key": key or str(uuid.uuid4())}
+        asked = body if device is None else {**body, "device": device}
+        answer = self._send("POST", "/evaluations", json=asked, headers=headers)
+        return [Run.model_validate(run) for run in answer["runs"]]
+
+    def evaluation(self, ref: str) -> Evaluation:
+        return Evaluation.model_validate(self._get(f"/evaluations/{ref}"))
+
+    def evaluations(self, **filters: str) -> Iterator[Evaluation]:
+        """The newest first; `checkpoint`, `protocol` narrow the list."""
+        return self._pages("/evaluations", Page[Evaluation], filters)
+
+    def compare(self, first: str, second: str) -> Any:  # noqa: ANN401 (JSON)
+        """Two evaluations by one protocol on the same images: wins, losses, interval, p-value by column."""
+        return self._get("/evaluations/compare", {"first": first, "second": second})
+
+    def leaderboard(self, table: int) -> Any:  # noqa: ANN401 (JSON)
+        """One of the paper's tables, 3 to 6, beside the service's own rows."""
+        return self._get("/leaderboard", {"table": str(table)})
+
+    def leaderboard_text(self, table: int, form: str) -> str:
+        """The same as `md`, `csv` or `json`."""
+        return self._ask("GET", "/leaderboard", params={"table": str(table), "format": form}).text
+
     # Files
 
     def download(
@@ -175,12 +212,16 @@ class PassdownClient:
         return self._send("GET", path, params=dict(params or {}))
 
     def _send(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401 (JSON)
+        response = self._ask(method, path, **options)
+        return response.json() if response.content else None
+
+    def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401 (httpx's own)
         try:
             response = self._http.request(method, path, **options)
         except httpx.TransportError as error:
             raise Unreachable(f"no answer from {self.url}: {error}") from error
         raise_for_problem(response)
-        return response.json() if response.content else None
+        return response
 
     def _pages(self, path: str, page: type[Page[M]], filters: Mapping[str, str] | None = None) -> Iterator[M]:
         params = dict(filters or {})

@@ -73,6 +73,15 @@ class Run(Model):
         raise KeyError(f"run {self.id} has no {kind}")
 
 
+class Evaluation(Model):
+    id: str
+    checkpoint: str
+    dataset: str | None = None
+    sheet: dict[str, Any] = {}
+    """Protocol, cells with their intervals, config, deviations."""
+    links: dict[str, str] = {}
+
+
 class Upload(Model):
     id: str
     sha256: str

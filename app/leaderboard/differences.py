@@ -1,0 +1,67 @@
+"""What a row must say besides its numbers: on what, and how, network and numbers were made."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from worker.config.scores import ScoreSheet
+
+MEASURES = {
+    "crop": "input of {} px",
+    "scales": "short sides of {} px in training",
+    "epochs": "{} epochs",
+    "iterations": "{} iterations",
+    "max_dims": "maps of at most {} values",
+    "width": "new layers of {} units",
+    "crops": "{} views at test",
+}
+"""Settings of protocols that change what a number means -> in words."""
+
+COUNTED = {"classes": "classes", "train": "images to learn", "held_out": "images judged"}
+"""Facts of an evaluation: numbers, or lists to be counted."""
+
+
+def differences(sheet: ScoreSheet, training: Mapping[str, Any], dataset: str) -> list[str]:
+    """What was judged and how, what the checkpoint is, then the deviations that the evaluation itself wrote down."""
+    how = ", ".join([f"on {dataset}", *_counts(sheet.facts), *_settings(sheet.config)])
+    network = ", ".join([*_network(training.get("backbone")), *_schedule(training)])
+    checkpoint = [f"Checkpoint: {network}."] if network else []
+    return [f"{sheet.protocol.replace('_', ' ').capitalize()} {how}.", *checkpoint, *sheet.deviations]
+
+
+def training_facts(sheet: ScoreSheet, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of the checkpoint's making, from its artifact's summary and from the sheet, whose word counts."""
+    facts: dict[str, Any] = {}
+    for source in (checkpoint, sheet.checkpoint):
+        facts |= source.get("training") or {}
+        facts |= {name: value for name, value in source.items() if value is not None}
+    return facts
+
+
+def _counts(facts: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in facts.items():
+        if name in COUNTED and isinstance(value, int | list):
+            yield f"{value if isinstance(value, int) else len(value):,} {COUNTED[name]}"
+
+
+def _settings(config: Mapping[str, Any]) -> Iterator[str]:
+    for name, words in MEASURES.items():
+        value = config.get(name)
+        if isinstance(value, list):
+            yield words.format("/".join(str(one) for one in value))
+        elif value is not None:
+            yield words.format(f"{value:g}" if isinstance(value, float) else value)
+
+
+def _network(backbone: Mapping[str, Any] | None) -> Iterator[str]:
+    if backbone is None:
+        return
+    yield f"{backbone['arch']} at width {backbone['width']:g}"
+    yield "no normalisation" if backbone["norm"] == "none" else f"{backbone['norm']} norm"
+    yield f"conv1 stride {backbone['conv1_stride']}"
+
+
+def _schedule(training: Mapping[str, Any]) -> Iterator[str]:
+    if isinstance(epochs := training.get("epochs"), int | float):
+        yield f"trained for {epochs:g} epochs"
+    if isinstance(images := training.get("images"), int):
+        yield f"{images:,} images"

@@ -1,0 +1,81 @@
+"""What a checkpoint is called on the leaderboard: the paper's name of the method that its lineage shows."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from app.leaderboard.ancestry import Ancestor, Ancestry
+from models.config import Arch
+from worker.config.pipeline import StageName
+
+PRETEXTS = {
+    "jigsaw": "Jigsaw",
+    "jigsaw++": "Jigsaw++",
+    "context": "Context",
+    "context_encoder": "ContextEncoder",
+    "colorization": "Colorization",
+    "split_brain": "Split-Brain",
+    "counting": "Counting",
+    "bigan": "BiGAN",
+    "rotation": "Rotation",
+    "simclr": "SimCLR",
+    "dino": "DINO",
+}
+"""Pretext task -> as the paper writes it; another task is called by its own name."""
+
+RANDOM = "Random"
+UNKNOWN = "unknown"
+
+
+def method_of(checkpoint: uuid.UUID, ancestry: Ancestry) -> str:
+    """`CC+vgg-Jigsaw++`, `CC+HOG`, `[37]+vgg-Jigsaw++`, `Jigsaw++`, `Random`, `Supervised`, `imported`, ..."""
+    made = ancestry[checkpoint]
+    match made.stage:
+        case StageName.pretrain:
+            return _network(made) + _pretext(made.config)
+        case StageName.initialise:
+            return _network(made) + RANDOM + (" (calibrated)" if made.config["calibrate"] else "")
+        case StageName.import_weights:
+            return _network(made) + "imported"
+        case StageName.regress:
+            return f"[37]+{method_of(made.inputs['teacher'], ancestry)}"
+        case StageName.classify:
+            return _by_labels(made.inputs["labels"], ancestry)
+        case _:
+            return UNKNOWN
+
+
+def is_untrained(checkpoint: uuid.UUID, ancestry: Ancestry) -> bool:
+    return ancestry[checkpoint].stage == StageName.initialise
+
+
+def _by_labels(labels: uuid.UUID, ancestry: Ancestry) -> str:
+    made = ancestry[labels]
+    match made.stage:
+        case StageName.class_labels:
+            return "Supervised"
+        case StageName.label:
+            return "CC+" + _by_features(made.inputs["features"], ancestry)
+        case _:
+            return "CC+imported labels"
+
+
+def _by_features(features: uuid.UUID, ancestry: Ancestry) -> str:
+    made = ancestry[features]
+    match made.stage:
+        case StageName.hog:
+            return "HOG"
+        case StageName.extract:
+            return method_of(made.inputs["teacher"], ancestry)
+        case _:
+            return UNKNOWN
+
+
+def _network(made: Ancestor) -> str:
+    """The paper's prefix; its networks without one are AlexNets."""
+    return "vgg-" if made.config["backbone"]["arch"] == Arch.vgg16 else ""
+
+
+def _pretext(config: Mapping[str, Any]) -> str:
+    task = str(config["pretext"]["task"])
+    return PRETEXTS.get(task, task)
