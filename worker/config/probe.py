@@ -10,6 +10,10 @@ Tap = Literal["conv1", "conv2", "conv3", "conv4", "conv5"]
 TAPS: tuple[Tap, ...] = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
 
+Resize = Literal["bilinear", "average"]
+"""How a map becomes smaller: between the nearest values as the published probes do, or by the mean of each part."""
+
+
 class LabelSplit(Config):
     """Which labelled images teach, and which judge: by the md5 of their path, so it never depends on other images."""
 
@@ -35,6 +39,7 @@ class LinearProtocol(Protocol):
     protocol: Literal["linear"] = "linear"
     taps: tuple[str, ...] = Field(TAPS, min_length=1)
     max_dims: int = Field(9600, ge=16, description="maps are resized to the largest square of at most this many values")
+    resize: Resize = "bilinear"
     epochs: int = Field(30, ge=1)
 
 
@@ -55,6 +60,7 @@ class RetrievalProtocol(Protocol):
     protocol: Literal["retrieval"] = "retrieval"
     taps: tuple[str, ...] = Field(("conv5",), min_length=1)
     max_dims: int = Field(9600, ge=16)
+    resize: Resize = "average"
     neighbours: int = Field(20, ge=1)
     grid: int = Field(8, ge=0, description="rows of the picture: a query and its nearest images; 0 for none")
 
@@ -65,13 +71,17 @@ class LowShotProtocol(Protocol):
     ways: tuple[Literal["linear", "finetune"], ...] = Field(("linear", "finetune"), min_length=1)
     taps: tuple[str, ...] = Field(("conv4",), min_length=1, description="for the linear way")
     max_dims: int = Field(9600, ge=16)
+    resize: Resize = "bilinear"
     epochs: int = Field(30, ge=1)
     steps: int = Field(400, ge=1, description="of fine-tuning")
     lr: float = Field(0.01, gt=0)
 
 
 class ClusterProtocol(Protocol):
-    """Clusters of a tap: NMI, adjusted Rand, purity; entropy of sizes; agreement between seeds; empty, tiny, giant."""
+    """Clusters of a tap: NMI, adjusted Rand, purity; entropy of sizes; agreement between seeds; empty, tiny, giant.
+
+    Features are max-pooled as the extract stage does; all labelled images are clustered, once a seed.
+    """
 
     protocol: Literal["clusters"] = "clusters"
     tap: str = "conv4"

@@ -8,9 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from worker.evaluation.features import Features
 from worker.evaluation.interval import paired_difference, wilson
 from worker.evaluation.knn import knn_predictions
-from worker.evaluation.probe import probe_predictions, standardise, train_probe
+from worker.evaluation.probe import standardised_in_place, train_probes
 from worker.evaluation.record import LinearResult, TapDifference, TapResult
 from worker.evaluation.split import ProbeSplit
 
@@ -45,21 +46,17 @@ class Judge:
     epochs: int
     seeds: tuple[int, ...]
 
-    def verdict(self, features: Tensor, after_step: Callable[[], None]) -> Verdict:
-        """`features` (n, dim), float32, in the order of the split's images; they are changed."""
+    def verdict(self, features: Features, after_step: Callable[[], None]) -> Verdict:
+        """`features` in the order of the split's images; they may be changed. An epoch, or the kNN, is a step."""
         labels = torch.from_numpy(self.split.labels).to(features.device)
-        held = torch.from_numpy(self.split.held_out).to(features.device)
-        classes, truth = len(self.split.classes), labels[held]
-        knn = knn_predictions(features[~held], labels[~held], features[held], self.neighbours, classes)
+        held = torch.from_numpy(np.flatnonzero(self.split.held_out))
+        rest = torch.from_numpy(np.flatnonzero(~self.split.held_out))
+        classes, truth, taught = len(self.split.classes), labels[held], labels[rest]
+        knn = knn_predictions(features, held, rest, taught, self.neighbours, classes)
         after_step()
-        features = standardise(features, ~held)
-        train, judged = features[~held], features[held]
-        linear = []
-        for seed in self.seeds:
-            probe = train_probe(train, labels[~held], classes, self.epochs, seed)
-            linear.append(_right(probe_predictions(probe, judged), truth))
-            after_step()
-        return Verdict(_right(knn, truth), np.stack(linear))
+        features = standardised_in_place(features, rest)
+        probes = train_probes(features, rest, taught, classes, self.epochs, self.seeds, after_step)
+        return Verdict(_right(knn, truth), _right(probes.scores(features, held).argmax(2), truth))
 
 
 def _right(predictions: Tensor, truth: Tensor) -> NDArray[np.float64]:

@@ -1,8 +1,12 @@
 """Weighted nearest neighbours (Wu et al. 2018): what features tell without any training."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from worker.evaluation.features import Features, in_chunks
 
 TEMPERATURE = 0.07
 """Of the votes' weights exp(cosine / temperature), as Wu et al. use it."""
@@ -10,24 +14,33 @@ _CELLS = 1 << 25
 """Similarities held in memory at a time."""
 
 
-def knn_predictions(train: Tensor, labels: Tensor, queries: Tensor, neighbours: int, classes: int) -> Tensor:
-    """Class of each query, int64 (m,): the `neighbours` most similar rows of `train` (n, dim) vote.
+def knn_predictions(
+    features: Features, queries: Tensor, gallery: Tensor, labels: Tensor, neighbours: int, classes: int
+) -> Tensor:
+    """Class of each query, int64 (m,) on the features' device: the `neighbours` most similar rows of the gallery vote.
 
-    Similarity is the cosine; a vote weighs exp(cosine / 0.07). Fewer training rows than neighbours: all vote.
+    `queries` and `gallery` are rows of `features`, `labels` (int64, on their device) the classes of the gallery.
+    Similarity is the cosine; a vote weighs exp(cosine / 0.07). Fewer rows than neighbours: all vote.
     """
-    train = functional.normalize(train, dim=1)
-    neighbours = min(neighbours, len(train))
-    return torch.cat(
-        [
-            _votes(functional.normalize(part, dim=1) @ train.T, labels, neighbours, classes).argmax(1)
-            for part in torch.split(queries, max(1, _CELLS // len(train)))
-        ]
-    )
+    blocks = cosine_blocks(features, queries, gallery)
+    return torch.cat([votes(similarity, labels, neighbours, classes).argmax(1) for similarity in blocks])
 
 
-def _votes(similarity: Tensor, labels: Tensor, neighbours: int, classes: int) -> Tensor:
-    nearest, index = similarity.topk(neighbours, dim=1)
-    votes = torch.zeros(len(similarity), classes, device=similarity.device)
+def cosine_blocks(features: Features, queries: Tensor, gallery: Tensor) -> Iterator[Tensor]:
+    """Cosines of the queries, some at a time and in order, with all of the gallery: (q, len(gallery)) each."""
+    for part in torch.split(queries, max(1, _CELLS // len(gallery))):
+        wanted = functional.normalize(features.take(part), dim=1)
+        rows = [wanted @ functional.normalize(chunk, dim=1).T for chunk in in_chunks(features, gallery)]
+        yield torch.cat(rows, dim=1)
+
+
+def votes(similarity: Tensor, labels: Tensor, neighbours: int, classes: int) -> Tensor:
+    """(m, n) cosines with rows of classes `labels` (n,) -> (m, classes), what the nearest weigh for each class."""
+    nearest, index = similarity.topk(min(neighbours, similarity.shape[1]), dim=1)
+    found = torch.zeros(len(similarity), classes, device=similarity.device)
     # Less the largest of the row: the exponential stays in range and the winner stays the same.
     weights = ((nearest - nearest[:, :1]) / TEMPERATURE).exp()
-    return votes.scatter_add_(1, labels[index], weights)
+    # One neighbour at a time: sums of floats in one order, on a GPU too.
+    for vote in range(weights.shape[1]):
+        found.scatter_add_(1, labels[index[:, vote : vote + 1]], weights[:, vote : vote + 1])
+    return found

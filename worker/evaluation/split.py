@@ -3,9 +3,12 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+Rule = Literal["md5-share", "md5-mod-10"]
 
 MIN_TRAIN, MIN_HELD_OUT = 2, 1
 """A class with fewer images than this on either side is dropped (our choice)."""
@@ -25,21 +28,33 @@ class ProbeSplit:
     """Store's class -> labelled images, for classes with too few."""
 
     @property
+    def judged(self) -> NDArray[np.int64]:
+        """Indices into the store of the images held out."""
+        return self.images[self.held_out]
+
+    @property
     def usable(self) -> bool:
         return len(self.classes) >= 2
 
 
 def split_labelled(
-    paths: Sequence[str], labels: NDArray[np.int64], holdout: float, max_images: int | None, seed: int
+    paths: Sequence[str],
+    labels: NDArray[np.int64],
+    holdout: float,
+    max_images: int | None,
+    seed: int,
+    rule: Rule = "md5-share",
 ) -> ProbeSplit:
     """Labelled images (label >= 0), at most `max_images` drawn by seed, split by the md5 of their path.
 
-    An image stays on its side whichever other images come or go.
+    An image stays on its side whichever other images come or go. `md5-share` holds out the share `holdout` of all
+    possible digests, `md5-mod-10` those that ten divides.
     """
     images = np.flatnonzero(labels >= 0)
     if max_images is not None and len(images) > max_images:
         images = np.sort(np.random.default_rng(seed).choice(images, max_images, replace=False))
-    held_out = np.array([_share(paths[int(index)]) < holdout for index in images], dtype=np.bool_)
+    digests = (_digest(paths[int(index)]) for index in images)
+    held_out = np.array([_held_out(digest, rule, holdout) for digest in digests], dtype=np.bool_)
     classes, dropped = [], {}
     for label in np.unique(labels[images]):
         held = int(held_out[labels[images] == label].sum())
@@ -53,6 +68,11 @@ def split_labelled(
     return ProbeSplit(images[kept], position, held_out[kept], classes, dropped)
 
 
-def _share(path: str) -> float:
-    """The path's md5 as a number in 0..1."""
-    return int.from_bytes(hashlib.md5(path.encode(), usedforsecurity=False).digest()[:8]) / 2**64
+def _held_out(digest: bytes, rule: Rule, holdout: float) -> bool:
+    if rule == "md5-mod-10":
+        return int.from_bytes(digest) % 10 == 0
+    return int.from_bytes(digest[:8]) / 2**64 < holdout
+
+
+def _digest(path: str) -> bytes:
+    return hashlib.md5(path.encode(), usedforsecurity=False).digest()

@@ -1,22 +1,15 @@
-"""All taps of one network for many images, in one pass, kept in files until they are probed."""
+"""Which maps of a network are probed, and at which size."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
-
-from models.backbone import map_shape
+from models.backbone import empty_backbone, map_shape
 from models.config import BackboneConfig
-from worker.clustering.rows import MATRIX, RowFile
-from worker.data.loader import BatchLoader
-from worker.data.store import ImageStore
-from worker.stages.frozen import FrozenNetwork
+from worker.config.reasons import Reason
+from worker.stages.contract import StageError
+
+Shape = tuple[int, int, int]
+"""(channels, height, width)."""
 
 
 @dataclass(frozen=True)
@@ -27,52 +20,28 @@ class View:
     crop: int
 
 
-def pooled_shape(config: BackboneConfig, tap: str, crop: int, max_dims: int) -> tuple[int, int, int]:
-    """(channels, p, p) after average pooling: the largest square of at most `max_dims` values, at least 1 x 1.
+def resized_shape(config: BackboneConfig, tap: str, crop: int, max_dims: int) -> Shape:
+    """(channels, p, p): the largest square of at most `max_dims` values, within the map and at least 1 x 1.
 
     At 9600 these are SPEC 8.4's 9600/9216/9600/9600/9216 for the full-size AlexNet.
     """
     channels, height, width = map_shape(config, crop, tap)
-    pool = max(1, min(height, width, int((max_dims / channels) ** 0.5)))
-    return channels, pool, pool
+    side = max(1, min(height, width, int((max_dims / channels) ** 0.5)))
+    return channels, side, side
 
 
-def write_taps(
-    folder: Path,
-    network: FrozenNetwork,
-    store: ImageStore,
-    batches: Sequence[NDArray[np.int64]],
-    view: View,
-    shapes: Mapping[str, tuple[int, int, int]],
-    device: torch.device,
-    after_batch: Callable[[], None],
-) -> None:
-    """One file of float32 rows per tap, `folder/<tap>`, in the order of the images in `batches`.
+def tap_shapes(config: BackboneConfig, taps: Sequence[str], crop: int, max_dims: int) -> dict[str, Shape]:
+    """`resized_shape` of each tap.
 
-    float32, because an untrained network's deep maps can be too small for fp16.
+    Raises `StageError(bad_config)` for a tap that the network doesn't have, or a crop too small for it.
     """
-    count = sum(len(batch) for batch in batches)
-    files = {tap: RowFile(folder / tap, (count, math.prod(shapes[tap])), np.float32, fingerprint="") for tap in shapes}
+    known = empty_backbone(config).tap_channels
+    unknown = [tap for tap in taps if tap not in known]
+    if unknown:
+        message = f"This network has no map called {', '.join(unknown)}; it has {', '.join(known)}."
+        raise StageError(Reason.bad_config, message)
     try:
-        with BatchLoader(store, batches, view.side, device) as loader:
-            for pixels in loader:
-                for tap, maps in network.taps(pixels, shapes, view.crop).items():
-                    files[tap].append(average_pooled(maps, shapes[tap][1]).cpu().numpy())
-                after_batch()
-    finally:
-        for file in files.values():
-            file.close()
-
-
-def average_pooled(maps: Tensor, pool: int) -> Tensor:
-    """(N, C, h, w) -> float32 (N, C * pool * pool)."""
-    return functional.adaptive_avg_pool2d(maps.float(), pool).flatten(1)
-
-
-def read_tap(folder: Path, tap: str, device: torch.device) -> Tensor:
-    """The rows of one tap, float32 (n, dim), in memory of their own."""
-    return torch.from_numpy(np.load(folder / tap / MATRIX)).to(device)
-
-
-def in_batches(images: NDArray[np.int64], batch: int) -> list[NDArray[np.int64]]:
-    return [images[start : start + batch] for start in range(0, len(images), batch)]
+        return {tap: resized_shape(config, tap, crop, max_dims) for tap in taps}
+    except RuntimeError as error:
+        message = f"A crop of {crop} pixels leaves nothing of the maps {', '.join(taps)}: choose a larger one."
+        raise StageError(Reason.bad_config, message) from error

@@ -1,5 +1,6 @@
 """kNN and linear probes of untrained network, teacher and student, on images held out from the probes (SPEC 8.4)."""
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,18 @@ from worker.config.evaluate import EvaluateConfig
 from worker.config.pipeline import ArtifactKind
 from worker.data.store import ImageStore
 from worker.evaluation.contenders import CALIBRATION_IMAGES, STUDENT, Contender, contenders
+from worker.evaluation.features import compute_features
 from worker.evaluation.judge import Judge, Verdict
 from worker.evaluation.knn import TEMPERATURE
 from worker.evaluation.probe import BATCH, MOMENTUM, WEIGHT_DECAY
 from worker.evaluation.record import Evaluation, TapResult
 from worker.evaluation.split import ProbeSplit, split_labelled
-from worker.evaluation.taps import in_batches, pooled_shape, read_tap, write_taps
+from worker.evaluation.taps import tap_shapes
 from worker.stages.contract import Context, Inputs, Produced, Result, Stopped
 from worker.stages.machine_errors import machine_errors
 from worker.stages.precision import fast_arithmetic, resolved_precision, usable_device
 from worker.stages.standalone import main
 
-Shape = tuple[int, int, int]
 Verdicts = dict[str, Verdict]
 """By tap."""
 
@@ -90,7 +91,7 @@ class _Comparison:
         self._context = context
         self._precision = resolved_precision("auto", device)
         self._judge = Judge(split, config.knn, config.probe_epochs, config.seeds)
-        self._batches = in_batches(split.images, config.batch)
+        self._batches = math.ceil(len(split.images) / config.batch)
         train = split.images[~split.held_out]
         found = contenders(store, inputs.student, inputs.teacher, train, config.seeds[0], device, self._precision)
         self._contenders = list(found)
@@ -116,14 +117,15 @@ class _Comparison:
     def _judged(self, contender: Contender) -> tuple[Verdicts, dict[str, TapResult]]:
         network = contender.open()
         before = network.digest()
-        config, folder = self._config, self._context.workdir / "taps"
-        backbone, crop = contender.record.backbone, contender.view.crop
-        shapes: dict[str, Shape] = {tap: pooled_shape(backbone, tap, crop, config.max_dims) for tap in config.taps}
-        write_taps(folder, network, self._store, self._batches, contender.view, shapes, self._device, self._step)
-        verdicts: Verdicts = {
-            tap: self._judge.verdict(read_tap(folder, tap, self._device), self._step) for tap in config.taps
-        }
-        shutil.rmtree(folder)
+        config, folder, view = self._config, self._context.workdir / "taps", contender.view
+        shapes = tap_shapes(contender.record.backbone, config.taps, view.crop, config.max_dims)
+        images = self._split.images
+        features = compute_features(
+            network, self._store, images, view, shapes, "average", config.batch, folder, self._device, self._step
+        )
+        # Each tap's features go as soon as they are judged.
+        verdicts: Verdicts = {tap: self._judge.verdict(features.pop(tap), self._step) for tap in config.taps}
+        shutil.rmtree(folder, ignore_errors=True)
         if network.digest() != before:
             raise RuntimeError(f"the {contender.name} network was changed by its evaluation")
         results = {tap: v.result(shapes[tap], config.seeds, config.confidence) for tap, v in verdicts.items()}
@@ -131,7 +133,7 @@ class _Comparison:
 
     def _step(self) -> None:
         self._steps_done += 1
-        each = len(self._batches) + len(self._config.taps) * (1 + len(self._config.seeds))
+        each = self._batches + len(self._config.taps) * (1 + self._config.probe_epochs)
         self._context.progress(self._steps_done, each * len(self._contenders), "steps")
         if self._context.should_stop():
             shutil.rmtree(self._context.workdir / "taps", ignore_errors=True)

@@ -16,6 +16,13 @@ def test_holds_out_by_the_md5_of_the_path() -> None:
     np.testing.assert_array_equal(split.labels, LABELS)
 
 
+def test_the_rule_of_ten_holds_out_what_ten_divides_whatever_the_share() -> None:
+    split = split_labelled(PATHS, LABELS, 0.9, None, seed=0, rule="md5-mod-10")
+    expected = [int(hashlib.md5(PATHS[index].encode()).hexdigest(), 16) % 10 == 0 for index in split.images]
+    assert split.held_out.tolist() == expected
+    np.testing.assert_array_equal(split.judged, split.images[expected])
+
+
 def test_an_image_stays_on_its_side_when_others_go() -> None:
     whole = split_labelled(PATHS, LABELS, 0.2, None, seed=0)
     part = split_labelled(PATHS, np.where(np.arange(1000) < 300, LABELS, -1), 0.2, None, seed=0)
