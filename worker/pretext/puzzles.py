@@ -150,7 +150,7 @@ class JigsawMaker:
         """Source, cell and colour, (N, 9 + occluders) each, of an image's own nine tiles and then its occluders."""
         occluders = self._config.occluders
         own = torch.arange(count)[:, None].expand(-1, CELLS)
-        other = _draw_others(count, generator) if occluders else own[:, 0]
+        other = draw_others(count, generator) if occluders else own[:, 0]
         foreign_cells = torch.rand((count, CELLS), generator=generator).argsort(-1)[:, :occluders]
         colour, independent = self._draw_colours(count, generator)
         foreign_colour = independent if self._config.occluder_colour == "independent" else colour
@@ -223,7 +223,7 @@ def _planes_of(colour: Tensor) -> Tensor:
     return table[colour]
 
 
-def _draw_others(count: int, generator: Generator) -> Tensor:
+def draw_others(count: int, generator: Generator) -> Tensor:
     """(N,): for each image another one of the batch."""
     if count < 2:
         raise ValueError("occluders come from another image of the batch, which holds only one")

@@ -2,11 +2,17 @@
 
 import torch
 
+from worker.config.pretext.bigan import BiganConfig
+from worker.config.pretext.counting import CountingConfig
 from worker.config.pretext.jigsaw import PuzzleConfig
 from worker.config.pretext.rotation import RotationConfig
+from worker.config.pretext.simclr import SimclrConfig
 from worker.config.pretrain import PretrainConfig
+from worker.pretext.bigan import BiganTask
+from worker.pretext.counting import CountingTask
 from worker.pretext.jigsaw import JigsawTask
 from worker.pretext.rotation import RotationTask
+from worker.pretext.simclr import SimclrTask
 from worker.pretext.task import PretextTask
 from worker.stages.randomness import derived_seed
 
@@ -23,3 +29,9 @@ def pretext_task(config: PretrainConfig) -> PretextTask:
                 return JigsawTask(config.pretext, config.backbone, config.seed)
             case RotationConfig():
                 return RotationTask(config.pretext, config.backbone)
+            case CountingConfig():
+                return CountingTask(config.pretext, config.backbone)
+            case BiganConfig():
+                return BiganTask(config.pretext, config.backbone, config.schedule)
+            case SimclrConfig():
+                return SimclrTask(config.pretext, config.backbone, config.schedule.batch)
