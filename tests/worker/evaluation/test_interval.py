@@ -4,12 +4,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from worker.evaluation.interval import paired_difference, quantile, wilson
+from worker.evaluation.interval import paired_difference, quantile, student_quantile, wilson
 
 
 def test_95_percent_lie_within_1_96_deviations() -> None:
     assert quantile(0.95) == pytest.approx(1.959964, abs=1e-6)
+
+
+@given(st.floats(0.5, 0.999), st.integers(1, 300))
+def test_student_s_quantiles_are_scipy_s(confidence: float, degrees: int) -> None:
+    expected = stats.t.ppf((1 + confidence) / 2, degrees)
+    assert student_quantile(confidence, degrees) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(
