@@ -76,6 +76,15 @@ def load_lines(kind: str, name: str, classes: int) -> tuple[str, str]:
 
 def normalise_line(pixels: Pixels) -> str:
     """How pixels become the network's input, in words."""
-    if pixels.kind == "imagenet":
-        return "RGB in 0..1 minus (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225), as torchvision's transforms"
-    return f"each image minus the mean of all its values, divided by their standard deviation, times {pixels.std:g}"
+    match pixels.kind:
+        case "imagenet":
+            return (
+                "RGB in 0..1 minus (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225), as torchvision's transforms"
+            )
+        case "lightness":
+            return "(L - 50) / 25 of CIE Lab (sRGB, D65), the same in all three channels"
+        case "lab":
+            return "CIE Lab (sRGB, D65): (L - 50) / 25, a / 15, b / 15"
+        case "image":
+            spread = f"divided by their standard deviation, times {pixels.std:g}"
+            return f"each image minus the mean of all its values, {spread}"

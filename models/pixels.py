@@ -6,6 +6,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from models.lab import lightness, rgb_to_lab
+
 FLATTEST = 1e-2
 """An image whose values vary less than this (in 0..255) becomes 0 rather than amplified rounding noise."""
 
@@ -43,4 +45,35 @@ class ImagenetPixels(BaseModel):
         return (images.float() - mean) / std
 
 
-Pixels = Annotated[ImagePixels | ImagenetPixels, Field(discriminator="kind")]
+LIGHTNESS_MEAN, LIGHTNESS_SCALE, COLOUR_SCALE = 50.0, 25.0, 15.0
+"""Of Lab: about the mean and the standard deviations in photographs (our choice)."""
+
+
+class LightnessPixels(BaseModel):
+    """Lab's lightness, (L - 50) / 25, in each of the three channels: what a network that tells colours may see."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["lightness"] = "lightness"
+
+    def apply(self, images: Tensor) -> Tensor:
+        """uint8, or float in 0..255, (N, 3, h, w) -> float32, channels_last."""
+        light = (lightness(images) - LIGHTNESS_MEAN) / LIGHTNESS_SCALE
+        return light.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+
+
+class LabPixels(BaseModel):
+    """Lab: (L - 50) / 25, a / 15, b / 15."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["lab"] = "lab"
+
+    def apply(self, images: Tensor) -> Tensor:
+        """uint8, or float in 0..255, (N, 3, h, w) -> float32, channels_last."""
+        light, a, b = rgb_to_lab(images).unbind(1)
+        scaled = [(light - LIGHTNESS_MEAN) / LIGHTNESS_SCALE, a / COLOUR_SCALE, b / COLOUR_SCALE]
+        return torch.stack(scaled, dim=1).contiguous(memory_format=torch.channels_last)
+
+
+Pixels = Annotated[ImagePixels | ImagenetPixels | LightnessPixels | LabPixels, Field(discriminator="kind")]

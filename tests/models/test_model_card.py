@@ -1,7 +1,7 @@
 import pytest
 
 from models.model_card import load_lines, normalise_line
-from models.pixels import ImagenetPixels, ImagePixels
+from models.pixels import ImagenetPixels, ImagePixels, LabPixels, LightnessPixels
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "teacher", "torchvision", "onnx", "pt2"])
@@ -23,3 +23,5 @@ def test_an_unknown_format_is_refused() -> None:
 def test_pixels_are_told_in_words() -> None:
     assert "0.485" in normalise_line(ImagenetPixels())
     assert "times 50" in normalise_line(ImagePixels(std=50))
+    assert "CIE Lab" in normalise_line(LabPixels())
+    assert "all three channels" in normalise_line(LightnessPixels())

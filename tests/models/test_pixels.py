@@ -7,7 +7,8 @@ from hypothesis.extra.numpy import arrays
 from pydantic import TypeAdapter, ValidationError
 from torchvision.transforms import functional
 
-from models.pixels import IMAGENET_MEAN, IMAGENET_STD, ImagenetPixels, ImagePixels, Pixels
+from models.lab import rgb_to_lab
+from models.pixels import IMAGENET_MEAN, IMAGENET_STD, ImagenetPixels, ImagePixels, LabPixels, LightnessPixels, Pixels
 
 
 @given(arrays(np.uint8, (2, 3, 4, 5)), st.sampled_from([1.0, 50.0]))
@@ -28,7 +29,22 @@ def test_imagenet_pixels_are_torchvisions() -> None:
     torch.testing.assert_close(ImagenetPixels().apply(images.float()), expected)
 
 
-@pytest.mark.parametrize("pixels", [ImagePixels(std=50), ImagenetPixels()])
+def test_lightness_pixels_hold_no_colour() -> None:
+    images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    values = LightnessPixels().apply(images)
+    assert values.shape == (2, 3, 8, 8)
+    for channel in values.unbind(1):
+        torch.testing.assert_close(channel, (rgb_to_lab(images)[:, 0] - 50) / 25)
+
+
+def test_lab_pixels_are_lab_scaled() -> None:
+    images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    scales = torch.tensor([25.0, 15.0, 15.0]).view(3, 1, 1)
+    back = LabPixels().apply(images) * scales + torch.tensor([50.0, 0.0, 0.0]).view(3, 1, 1)
+    torch.testing.assert_close(back, rgb_to_lab(images))
+
+
+@pytest.mark.parametrize("pixels", [ImagePixels(std=50), ImagenetPixels(), LightnessPixels(), LabPixels()])
 def test_channels_last_stays(pixels: Pixels) -> None:
     images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
     assert pixels.apply(images).is_contiguous(memory_format=torch.channels_last)
@@ -37,5 +53,6 @@ def test_channels_last_stays(pixels: Pixels) -> None:
 def test_a_record_names_its_kind() -> None:
     adapter: TypeAdapter[Pixels] = TypeAdapter(Pixels)
     assert adapter.validate_json('{"kind": "image", "std": 50}') == ImagePixels(std=50)
+    assert adapter.validate_json('{"kind": "lab"}') == LabPixels()
     with pytest.raises(ValidationError, match="kind"):
         adapter.validate_json('{"kind": "raw"}')
