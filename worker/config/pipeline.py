@@ -120,6 +120,7 @@ PIPELINE: dict[StageName, StageSpec] = {
             name=StageName.evaluate,
             inputs={"store": _STORE, "student": _CHECKPOINT, "teacher": _MAYBE_CHECKPOINT},
             outputs={"evaluation": ArtifactKind.evaluation},
+            code_version=2,
         ),
         StageSpec(
             name=StageName.report,
