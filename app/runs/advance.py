@@ -113,7 +113,7 @@ def _make_ready(session: Session, run: Run, stage: Stage) -> None:
         try:
             _prepare(session, run, stage)
         except ConfigRefused as refused:
-            detail = f"{refused.path}: {refused}"
+            detail = f"{refused.path}: {refused}" if refused.path else str(refused)
             return end_stage(session, stage, StageState.failed, refused.reason, detail)
     twin = _equal_stage(session, stage)
     if twin is None:

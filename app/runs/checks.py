@@ -11,12 +11,15 @@ from worker.config.cluster import ClusterConfig
 from worker.config.extract import ExtractConfig
 from worker.config.pretrain import PretrainConfig
 from worker.config.reasons import Reason
+from worker.config.regress import RegressConfig
+from worker.config.sources import ClassLabelsConfig, HogConfig, InitialiseConfig
 
 C = TypeVar("C", bound=StageConfig)
 
 
 class ConfigRefused(Exception):
-    """The config can't work on this dataset; `path` names the setting, the message is one human sentence."""
+    """The config can't work on this dataset; `path` names the setting (empty where it is the stage as such), the
+    message is one human sentence."""
 
     def __init__(self, reason: Reason, path: str, message: str) -> None:
         super().__init__(message)
@@ -31,7 +34,7 @@ def facts_of(store: Artifact | None, features: Artifact | None = None) -> Datase
         return None
     summary = store.summary if store else {}
     return DatasetFacts(
-        image_count=counted.summary["count"], side=summary.get("side", 0), class_count=len(summary.get("labels", ()))
+        image_count=counted.summary["count"], side=summary.get("side", 0), class_count=len(summary.get("classes", ()))
     )
 
 
@@ -48,9 +51,13 @@ def resolve(config: C, facts: DatasetFacts) -> C:
             _check_k(resolved, facts)
         case PretrainConfig():
             _check_side("pretext.side", resolved.pretext.side, facts)
-        case ExtractConfig() | ClassifyConfig():
+        case InitialiseConfig():
+            _check_side("crop", resolved.crop, facts)
+        case HogConfig() | ExtractConfig() | ClassifyConfig() | RegressConfig():
             _check_side("side", resolved.side, facts)
             _check_crop(resolved)
+        case ClassLabelsConfig():
+            _check_labelled(facts)
     assert isinstance(resolved, type(config))
     return resolved
 
@@ -70,7 +77,13 @@ def _check_side(path: str, side: int | str, facts: DatasetFacts) -> None:
         raise ConfigRefused(Reason.images_too_small, path, message)
 
 
-def _check_crop(config: ExtractConfig | ClassifyConfig) -> None:
+def _check_labelled(facts: DatasetFacts) -> None:
+    if facts.class_count < 2:
+        message = "Supervised training needs a dataset whose labels name two classes at least."
+        raise ConfigRefused(Reason.bad_labels, "", message)
+
+
+def _check_crop(config: HogConfig | ExtractConfig | ClassifyConfig | RegressConfig) -> None:
     if isinstance(config.crop, int) and isinstance(config.side, int) and config.crop > config.side:
         raise ConfigRefused(
             Reason.bad_config, "crop", f"A crop of {config.crop} px exceeds the side, {config.side} px."

@@ -12,8 +12,6 @@ from worker.config.pipeline import PIPELINE, ArtifactKind, Port, StageName, Stag
 from worker.config.run import PipelineConfig
 
 STORE = "store"
-CC = {name: PIPELINE[name] for name in METHOD_STAGES[Method.cc]}
-MADE_BY: dict[str, StageName] = {role: spec.name for spec in CC.values() for role in spec.outputs}
 READ_BY: dict[str, Port] = {role: port for spec in PIPELINE.values() for role, port in spec.inputs.items()}
 
 
@@ -25,19 +23,21 @@ class Planned:
     reads_store: bool
 
 
-def plan(requested: Sequence[StageName] | None, given: Mapping[str, Artifact]) -> list[Planned]:
+def plan(method: Method, requested: Sequence[StageName] | None, given: Mapping[str, Artifact]) -> list[Planned]:
     """The run's stages in order.
 
-    By default all that the final results need and that `given` (role -> artifact) doesn't already answer.
-    Raises Problem 422 where a role that a stage needs comes from nowhere, or a given artifact fits nowhere.
+    By default all of the method's that its final results need and that `given` (role -> artifact) doesn't already
+    answer. Raises Problem 422 where a role that a stage needs comes from nowhere or from two stages, or a given
+    artifact fits nowhere.
     """
     _check_given(given)
-    wanted = _needed_for_results(given) if requested is None else _checked(requested)
+    wanted = _needed_for_results(method, given) if requested is None else _checked(requested)
     specs = [spec for spec in PIPELINE.values() if spec.name in wanted and not set(spec.outputs) <= set(given)]
     if not specs:
         raise Problem(422, "nothing_to_do", "No stage is left to run: their results are all given.")
+    makers = _makers(specs)
     _check_all_read(specs, given)
-    return [_planned(spec, specs, given) for spec in specs]
+    return [_planned(spec, makers, method, given) for spec in specs]
 
 
 def check_configs(
@@ -52,7 +52,7 @@ def check_configs(
         try:
             resolve(stage_config(config, stage.spec.name), facts)
         except ConfigRefused as refused:
-            path = f"config.{stage.spec.name}.{refused.path}"
+            path = ".".join(filter(None, ("config", stage.spec.name, refused.path)))
             message = str(refused)
             raise Problem(422, refused.reason, f"{path}: {message}", [FieldError(path=path, message=message)]) from None
 
@@ -82,17 +82,31 @@ def _checked(requested: Sequence[StageName]) -> set[StageName]:
     return set(requested)
 
 
-def _needed_for_results(given: Mapping[str, Artifact]) -> set[StageName]:
-    """The stages whose outputs nobody must have, and whatever they can't do without."""
-    must = {role for spec in CC.values() for role, port in spec.inputs.items() if not port.optional}
-    waiting = [spec for spec in CC.values() if not set(spec.outputs) & must]
+def _needed_for_results(method: Method, given: Mapping[str, Artifact]) -> set[StageName]:
+    """The method's stages whose outputs none of them must have, and whatever those can't do without."""
+    specs = [PIPELINE[name] for name in METHOD_STAGES[method]]
+    made_by = {role: spec for spec in specs for role in spec.outputs}
+    must = {role for spec in specs for role, port in spec.inputs.items() if not port.optional}
+    waiting = [spec for spec in specs if not set(spec.outputs) & must]
     needed: set[StageName] = set()
     while waiting:
         spec = waiting.pop()
         needed.add(spec.name)
         roles = [role for role, port in spec.inputs.items() if not port.optional and role not in given]
-        waiting += [PIPELINE[MADE_BY[role]] for role in roles if role != STORE]
+        waiting += [made_by[role] for role in roles if role in made_by]
     return needed
+
+
+def _makers(specs: Sequence[StageSpec]) -> dict[str, StageName]:
+    """Role -> the one stage of the run that makes it."""
+    makers: dict[str, StageName] = {}
+    for spec in specs:
+        for role in spec.outputs:
+            if role in makers:
+                message = f"`{makers[role]}` and `{spec.name}` both make {role!r}: a run has one of them."
+                raise _refused("ambiguous_role", "stages", message)
+            makers[role] = spec.name
+    return makers
 
 
 def _check_all_read(specs: Sequence[StageSpec], given: Mapping[str, Artifact]) -> None:
@@ -101,18 +115,26 @@ def _check_all_read(specs: Sequence[StageSpec], given: Mapping[str, Artifact]) -
             raise _refused("unused_input", f"inputs.{role}", f"No stage of this run reads {role!r}.")
 
 
-def _planned(spec: StageSpec, specs: Sequence[StageSpec], given: Mapping[str, Artifact]) -> Planned:
-    running = {other.name for other in specs}
+def _planned(
+    spec: StageSpec, makers: Mapping[str, StageName], method: Method, given: Mapping[str, Artifact]
+) -> Planned:
     needs: set[StageName] = set()
     for role, port in spec.inputs.items():
         if role == STORE or role in given:
             continue
-        if MADE_BY[role] in running:
-            needs.add(MADE_BY[role])
+        if role in makers:
+            needs.add(makers[role])
         elif not port.optional:
-            message = f"`{spec.name}` needs {role!r}: run `{MADE_BY[role]}` too, or give a {port.kind} as this input."
+            maker = _usual_maker(role, method)
+            message = f"`{spec.name}` needs {role!r}: run `{maker}` too, or give a {port.kind} as this input."
             raise _refused("missing_input", f"inputs.{role}", message)
     return Planned(spec=spec, needs=frozenset(needs), reads_store=STORE in spec.inputs)
+
+
+def _usual_maker(role: str, method: Method) -> StageName:
+    """The method's maker of a role, else the pipeline's first."""
+    stages = (*METHOD_STAGES[method], *METHOD_STAGES[Method.cc], *PIPELINE)
+    return next(name for name in stages if role in PIPELINE[name].outputs)
 
 
 def _refused(code: str, path: str, message: str) -> Problem:

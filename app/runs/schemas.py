@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.artifacts.schemas import ArtifactBrief
 from app.names import Name
 from app.runs.tables import RunKind, RunState, StageState
+from worker.config.methods import Method
 from worker.config.pipeline import StageName
 from worker.config.presets import Preset
 
@@ -21,9 +22,12 @@ class RunCreate(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     dataset: str | None = Field(None, description="name or id; optional where no stage reads images")
+    method: Method = Field(
+        Method.cc, description="which stages make the student; for its settings see `preset` and `config`"
+    )
     preset: Preset = Preset.small
     config: dict[str, Any] = Field(default={}, description="overrides by stage, e.g. {'cluster': {'k': 100}}")
-    stages: list[StageName] | None = Field(None, description="default: all that the final results need")
+    stages: list[StageName] | None = Field(None, description="default: all of the method's that its final results need")
     inputs: dict[str, str] = Field(default={}, description="role -> artifact, by name or id")
     device: Device = "any"
     name: Name | None = None
@@ -64,6 +68,8 @@ class RunBrief(BaseModel):
     detail: str | None
     dataset: str | None
     """The dataset's id."""
+    method: Method | None
+    """Of a pipeline run."""
     preset: str | None
     device: Device
     created_at: datetime

@@ -43,7 +43,7 @@ def create(session: Session, settings: Settings, request: RunCreate) -> Run:
     """Plan, check and start a run; Problem 4xx where the request can't work."""
     config = _config(request)
     given = _given(session, request.inputs)
-    stages = plan(request.stages, given)
+    stages = plan(request.method, request.stages, given)
     dataset = _dataset(session, request.dataset, stages)
     store = session.get(Artifact, dataset.store_id) if dataset and dataset.store_id else None
     check_configs(stages, config, store, given)
@@ -52,7 +52,7 @@ def create(session: Session, settings: Settings, request: RunCreate) -> Run:
         name=request.name,
         dataset_id=dataset.id if dataset else None,
         preset=request.preset,
-        config=config.model_dump(mode="json"),
+        config={"method": request.method, **config.model_dump(mode="json")},
         inputs={role: str(artifact.id) for role, artifact in given.items()},
         device=request.device,
     )

@@ -60,7 +60,7 @@ class Run(Base):
     dataset_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("dataset.id"), index=True)
     preset: Mapped[str | None]
     config: Mapped[dict[str, Any]]
-    """The whole PipelineConfig as accepted; each stage's row holds its part, resolved once it is known."""
+    """The method, and the whole PipelineConfig as accepted; each stage's row holds its part, resolved once known."""
     inputs: Mapped[dict[str, Any]]
     """Role -> artifact id, as given with the request."""
     device: Mapped[str] = mapped_column(default="any")
@@ -74,6 +74,12 @@ class Run(Base):
     created_at: Mapped[CreatedAt]
     started_at: Mapped[Moment | None]
     finished_at: Mapped[Moment | None]
+
+    @property
+    def method(self) -> str | None:
+        """Of a pipeline run."""
+        method: str | None = self.config.get("method")
+        return method
 
 
 class Stage(Base):

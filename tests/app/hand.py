@@ -24,7 +24,7 @@ COUNT, SIDE, K = 6, 160, 2
 LABELS = [0, 1, 0, 0, 1, -1]
 DISTANCES = [0.5, 0.25, 0.75, 0.125, np.nan, np.nan]
 SUMMARIES: dict[str, dict[str, Any]] = {
-    "store": {"count": COUNT, "side": SIDE, "labels": ["cat", "dog"]},
+    "store": {"count": COUNT, "side": SIDE, "classes": ["cat", "dog"]},
     "features": {"count": COUNT, "dim": 4},
     "centroids": {"k": K, "dim": 4},
 }

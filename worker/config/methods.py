@@ -27,7 +27,8 @@ METHOD_STAGES: dict[Method, tuple[StageName, ...]] = {
     Method.cc: (StageName.pretrain, StageName.extract, *_CC, *_AFTER),
     Method.cc_hog: (StageName.hog, *_CC, *_AFTER),
     Method.cc_random: (StageName.initialise, StageName.extract, *_CC, *_AFTER),
-    Method.regression: (StageName.pretrain, StageName.regress, *_AFTER),
+    # No report: it is about clusters.
+    Method.regression: (StageName.pretrain, StageName.regress, StageName.export, StageName.evaluate),
     Method.supervised: (StageName.class_labels, StageName.classify, *_AFTER),
     Method.pretext: (StageName.pretrain,),
 }

@@ -10,8 +10,10 @@ from worker.config.evaluate import EvaluateConfig
 from worker.config.extract import ExtractConfig
 from worker.config.pretext.jigsaw import JigsawPlusConfig, PuzzleHeadConfig
 from worker.config.pretrain import PretrainConfig
+from worker.config.regress import RegressConfig
 from worker.config.run import PipelineConfig
 from worker.config.schedule import TrainingSchedule
+from worker.config.sources import HogConfig
 
 
 class Preset(StrEnum):
@@ -61,9 +63,16 @@ def _small() -> PipelineConfig:
             ),
             schedule=TrainingSchedule(epochs=200, batch=256, lr=0.05, shape="cosine", warmup=0.02),
         ),
+        hog=HogConfig(side=160, sample=200_000),
         extract=ExtractConfig(side=160),
         cluster=ClusterConfig(k="auto", l2_normalise=True),
         classify=ClassifyConfig(
+            backbone=BackboneConfig(arch=Arch.alexnet_torchvision),
+            side=160,
+            crop=144,
+            schedule=TrainingSchedule(epochs=120, batch=256, lr=0.05, shape="cosine", warmup=0.02),
+        ),
+        regress=RegressConfig(
             backbone=BackboneConfig(arch=Arch.alexnet_torchvision),
             side=160,
             crop=144,
@@ -90,11 +99,18 @@ def _demo() -> PipelineConfig:
             ),
             schedule=TrainingSchedule(minutes=3.5, batch=64, lr=0.02, shape="cosine", warmup=0.02),
         ),
+        hog=HogConfig(side=160, words=300, sample=50_000),
         extract=ExtractConfig(side=112, crop=96),
         cluster=ClusterConfig(k="auto", l2_normalise=True),
         classify=ClassifyConfig(
             backbone=BackboneConfig(arch=Arch.alexnet_torchvision),
             head=ClassifierHeadConfig(dropout=0.1),
+            side=160,
+            crop=144,
+            schedule=TrainingSchedule(minutes=3.5, batch=64, lr=0.02, shape="cosine", warmup=0.02),
+        ),
+        regress=RegressConfig(
+            backbone=BackboneConfig(arch=Arch.alexnet_torchvision),
             side=160,
             crop=144,
             schedule=TrainingSchedule(minutes=3.5, batch=64, lr=0.02, shape="cosine", warmup=0.02),
