@@ -16,7 +16,7 @@ from app.runs.tables import Run, RunKind, Stage
 from app.settings import Settings
 from worker.config.base import StageConfig
 from worker.config.pipeline import ArtifactKind, StageName
-from worker.config.probe import ClusterProtocol, ProbeConfig
+from worker.config.probe import ProbeConfig
 from worker.config.transfer import TransferConfig, TransferProtocol
 
 
@@ -29,8 +29,7 @@ def create(session: Session, settings: Settings, request: EvaluationCreate) -> l
     annotated = _is_annotated(session, dataset)
     for position, protocol in enumerate(request.protocols):
         _check_fits(protocol, dataset, annotated, f"protocols.{position}")
-    if not all(isinstance(protocol, ClusterProtocol) for protocol in request.protocols):
-        _check_labelled(session, dataset)
+    _check_labelled(session, dataset)
     return [_start(session, request, checkpoint, dataset.id, protocol) for protocol in request.protocols]
 
 

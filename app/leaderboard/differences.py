@@ -3,18 +3,26 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from worker.config.scores import ScoreSheet
+from worker.config.scores import ProtocolName, ScoreSheet
+
+PROTOCOLS = {
+    ProtocolName.linear: "Linear probes",
+    ProtocolName.nonlinear: "Nonlinear probes",
+    ProtocolName.retrieval: "Retrieval",
+    ProtocolName.low_shot: "Few labels",
+    ProtocolName.clusters: "Clusters",
+    ProtocolName.voc_classification: "Classification",
+    ProtocolName.voc_detection: "Detection",
+    ProtocolName.voc_segmentation: "Segmentation",
+}
 
 MEASURES = {
     "crop": "input of {} px",
     "scales": "short sides of {} px in training",
     "epochs": "{} epochs",
     "iterations": "{} iterations",
-    "max_dims": "maps of at most {} values",
-    "width": "new layers of {} units",
-    "crops": "{} views at test",
 }
-"""Settings of protocols that change what a number means -> in words."""
+"""Settings that every reader asks for -> in words; the sheet's own deviations hold them against the paper's."""
 
 COUNTED = {"classes": "classes", "train": "images to learn", "held_out": "images judged"}
 """Facts of an evaluation: numbers, or lists to be counted."""
@@ -25,7 +33,7 @@ def differences(sheet: ScoreSheet, training: Mapping[str, Any], dataset: str) ->
     how = ", ".join([f"on {dataset}", *_counts(sheet.facts), *_settings(sheet.config)])
     network = ", ".join([*_network(training.get("backbone")), *_schedule(training)])
     checkpoint = [f"Checkpoint: {network}."] if network else []
-    return [f"{sheet.protocol.replace('_', ' ').capitalize()} {how}.", *checkpoint, *sheet.deviations]
+    return [f"{PROTOCOLS[sheet.protocol]} {how}.", *checkpoint, *sheet.deviations]
 
 
 def training_facts(sheet: ScoreSheet, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,9 +46,10 @@ def training_facts(sheet: ScoreSheet, checkpoint: Mapping[str, Any]) -> dict[str
 
 
 def _counts(facts: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in facts.items():
-        if name in COUNTED and isinstance(value, int | list):
-            yield f"{value if isinstance(value, int) else len(value):,} {COUNTED[name]}"
+    for name, words in COUNTED.items():
+        value = facts.get(name)
+        if isinstance(value, int | list):
+            yield f"{value if isinstance(value, int) else len(value):,} {words}"
 
 
 def _settings(config: Mapping[str, Any]) -> Iterator[str]:

@@ -68,7 +68,9 @@ class _Notes:
         return "".join(f"[^{number}]" for number in numbers)
 
     def lines(self) -> list[str]:
-        return [f"[^{number}]: {text}" for text, number in self._numbers.items()] + ([""] if self._numbers else [])
+        return [f"[^{number}]: {_text(text)}" for text, number in self._numbers.items()] + (
+            [""] if self._numbers else []
+        )
 
 
 def _quoted(row: QuotedRowOut, columns: Sequence[str], notes: _Notes) -> list[str]:

@@ -28,12 +28,17 @@ LINEAR: Json = {"protocol": "linear"}
 def cell(value: float, seeds: int = 3) -> Cell:
     per_seed = {str(seed): value for seed in range(seeds)}
     return Cell(
-        value=value, low=value - 0.02, high=value + 0.02, interval="Wilson over images", n=len(IMAGES), per_seed=per_seed
+        value=value,
+        low=value - 0.02,
+        high=value + 0.02,
+        interval="Wilson over images",
+        n=len(IMAGES),
+        per_seed=per_seed,
     )
 
 
 def sheet(values: Mapping[str, float], **fields: Any) -> ScoreSheet:  # noqa: ANN401
-    """A linear evaluation of a checkpoint that was trained on the very images it is judged on, unless `fields` differ."""
+    """A linear evaluation on the images that the checkpoint was trained on; `fields` say otherwise."""
     facts: Json = {
         "protocol": ProtocolName.linear,
         "metric": "top1",

@@ -118,15 +118,6 @@ def test_bad_requests_are_refused_by_name_and_start_nothing(
     assert api.get("/runs", params={"kind": "evaluation"}).json()["items"] == []
 
 
-def test_clusters_are_judged_without_labels_too(
-    api: TestClient, hand: Hand, dataset_root: Path, networks: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(SUMMARIES, "store", {"count": 6, "side": 160, "labelled": 0})
-    register(api, dataset_root, "unlabelled")
-    hand.work_off()
-    assert evaluate(api, networks["student"], {"protocol": "clusters"}, dataset="unlabelled")
-
-
 def test_a_dataset_that_failed_is_refused(
     api: TestClient, hand: Hand, dataset_root: Path, networks: dict[str, str]
 ) -> None:

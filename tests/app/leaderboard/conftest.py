@@ -1,0 +1,3 @@
+from tests.app.evaluations.conftest import networks
+
+__all__ = ["networks"]
