@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from worker.evaluation.average_precision import ApRule, average_precision, weighted_average_precision
 
@@ -67,16 +68,15 @@ class Judged(NamedTuple):
         scores, found, ignored = self._as_tensors()
         return average_precision(scores, found, rule, ignored, float(self.objects.sum()))
 
-    def resampled(self, counts: Integers, rule: ApRule) -> Floats:
-        """The average precision of each sample of images, (samples,): `counts` (samples, images) says how often each
-        holds every image. NaN for samples without an object."""
+    def resampled(self, weights: Tensor, rule: ApRule) -> Tensor:
+        """The average precision of each sample of images, float64 (samples,): `weights`, float64 (samples, images),
+        says how often each holds every image. NaN for samples without an object."""
         scores, found, ignored = self._as_tensors()
-        weights, totals = torch.from_numpy(counts[:, self.image]), torch.from_numpy(counts @ self.objects)
-        precision = weighted_average_precision(scores, found, weights, rule, ignored, totals)
-        values: Floats = precision.numpy()
-        return values
+        totals = weights @ torch.from_numpy(self.objects).double()
+        of_rows = weights[:, torch.from_numpy(self.image)]
+        return weighted_average_precision(scores, found, of_rows, rule, ignored, totals)
 
-    def _as_tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _as_tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         verdict = torch.from_numpy(self.verdict)
         return torch.from_numpy(self.score), verdict == FOUND, verdict == IGNORED
 
@@ -88,21 +88,12 @@ def judge(detections: Boxes, objects: Boxes, classes: int, images: int) -> list[
 
 def mean_average_precision(judged: Sequence[Judged], rule: ApRule) -> float:
     """Over the classes that have objects to find; NaN where none has."""
-    return _mean_over_classes(np.array([[one.average_precision(rule)] for one in judged]))[0]
+    return float(np.nanmean([one.average_precision(rule) for one in judged] or [np.nan]))
 
 
-def bootstrap_mean(judged: Sequence[Sequence[Judged]], rule: ApRule, samples: int, seed: int) -> Floats:
-    """(samples,): the mAP of as many draws of images with repetition; of several seeds' detections (each a list over
-    classes) it is the mean, all judged on the same draws."""
-    counts = _draws(len(judged[0][0].objects), samples, seed)
-    per_seed = [_mean_over_classes(np.stack([one.resampled(counts, rule) for one in classes])) for classes in judged]
-    return np.mean(per_seed, axis=0)
-
-
-def bootstrap_class(judged: Sequence[Judged], rule: ApRule, samples: int, seed: int) -> Floats:
-    """As `bootstrap_mean`, of one class alone: `judged` by seed."""
-    counts = _draws(len(judged[0].objects), samples, seed)
-    return np.mean([one.resampled(counts, rule) for one in judged], axis=0)
+def resampled_mean(judged: Sequence[Judged], rule: ApRule, weights: Tensor) -> Tensor:
+    """The mAP of each sample of images, (samples,); `weights` as in `Judged.resampled`."""
+    return torch.stack([one.resampled(weights, rule) for one in judged]).nanmean(0)
 
 
 def recall(proposals: Sequence[Floats], objects: Boxes) -> float:
@@ -122,7 +113,8 @@ def overlaps(first: Floats, second: Floats) -> Floats:
     sides = np.clip(np.minimum(first[:, None, 2:], second[None, :, 2:]) - corner, 0, None)
     shared = sides.prod(-1)
     together = _areas(first)[:, None] + _areas(second)[None] - shared
-    return np.divide(shared, together, out=np.zeros_like(shared), where=together > 0)
+    shares: Floats = np.divide(shared, together, out=np.zeros_like(shared), where=together > 0)
+    return shares
 
 
 def _judge_class(detections: Boxes, objects: Boxes, images: int) -> Judged:
@@ -156,19 +148,6 @@ def _rows_by_image(image: Integers, images: int) -> list[Integers]:
     order = np.argsort(image, kind="stable")
     ends = np.cumsum(np.bincount(image, minlength=images))
     return np.split(order, ends[:-1])
-
-
-def _draws(images: int, samples: int, seed: int) -> Integers:
-    """(samples, images): how often each image is in each draw of `images` images."""
-    return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=samples)
-
-
-def _mean_over_classes(values: Floats) -> Floats:
-    """(classes, n) -> (n,), NaNs left out; NaN where all are."""
-    known = ~np.isnan(values)
-    count = known.sum(0)
-    total = np.where(known, values, 0).sum(0)
-    return np.divide(total, count, out=np.full(values.shape[1], np.nan), where=count > 0)
 
 
 def _areas(boxes: Floats) -> Floats:
