@@ -33,6 +33,9 @@ class VocClassificationProtocol(TransferProtocol):
     lr_halves: int = Field(8, ge=1, description="the rate halves this many times, evenly spread")
     weight_decay: float = Field(1e-6, ge=0)
     width: int = Field(4096, ge=16, description="of new fc6 and fc7")
+    batch_norm: Literal["train", "fixed"] = Field(
+        "train", description="of convolutions that learn; fixed: the checkpoint's statistics, as if folded"
+    )
     ap: Literal["voc07", "all-point"] = Field("voc07", description="of `cells`; the other is in `further`")
 
 
@@ -83,11 +86,16 @@ class VocSegmentationProtocol(TransferProtocol):
     train_set: str = "train"
     test_set: str = "val"
     crop: int | None = Field(None, ge=64, description="train on random crops of this side; None: whole images")
+    mirror: bool = Field(False, description="half of the training images left to right")
     iterations: int = Field(150_000, ge=1)
     batch: int = Field(20, ge=1)
     lr: float = Field(1e-4, gt=0)
+    lr_drops: int = Field(2, ge=0, description="the rate is divided by ten this many times, evenly spread")
     weight_decay: float = Field(5e-4, ge=0)
-    width: int = Field(4096, ge=16)
+    width: int = Field(4096, ge=16, description="of new fc6 and fc7")
+    batch_norm: Literal["train", "fixed"] = Field(
+        "fixed", description="of the convolutions; fixed: the checkpoint's statistics, as if folded"
+    )
 
 
 AnyTransfer = Annotated[

@@ -19,7 +19,7 @@ _CHUNK = 256
 
 
 class ImageCache:
-    """`count` images of equal size. `read(rows)` gives those at `rows`, uint8 (N, 3, height, width), on the CPU.
+    """`count` images of equal size. `read(rows)` gives those at `rows`, uint8 (N, channels, height, width), on the CPU.
 
     Where all fit into `limit` bytes on the device they are read once, at the first batch, and `read` is not called
     again: then batches are cut on the device. Both ways give the same batches.
@@ -32,16 +32,17 @@ class ImageCache:
         size: tuple[int, int],
         device: torch.device,
         limit: int = LIMIT,
+        channels: int = 3,
     ) -> None:
         self.count = count
         self._read = read
         self._device = device
-        self._shape = (count, 3, *size)
-        self.fits = count * 3 * size[0] * size[1] <= min(limit, _free(device))
+        self._shape = (count, channels, *size)
+        self.fits = count * channels * size[0] * size[1] <= min(limit, _free(device))
         self._images: Tensor | None = None
 
     def batches(self, rows: Iterable[Rows]) -> Iterator[Tensor]:
-        """uint8 (N, 3, height, width) on the device, channels_last, for each array of rows, in order."""
+        """uint8 (N, channels, height, width) on the device, channels_last, for each array of rows, in order."""
         if not self.fits:
             yield from self._read_ahead(rows)
             return

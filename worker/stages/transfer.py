@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +17,10 @@ from worker.config.transfer import (
     VocSegmentationProtocol,
 )
 from worker.data.annotated import AnnotatedStore
+from worker.evaluation.provenance import checkpoint_provenance, code_revision
 from worker.evaluation.transfer_result import TransferResult
 from worker.stages.contract import Context, Inputs, Produced, Result
-from worker.stages.frozen import checkpoint_facts, opened_checkpoint
+from worker.stages.frozen import opened_checkpoint
 from worker.stages.machine_errors import machine_errors
 from worker.stages.precision import fast_arithmetic, usable_device
 from worker.stages.standalone import main
@@ -45,8 +47,7 @@ def run(config: TransferConfig, inputs: TransferInputs, context: Context) -> Tra
     context.resolved(config)
     with machine_errors("evaluating"), fast_arithmetic(device):
         result = _measured(config.protocol, inputs.checkpoint, store, device, context)
-    training = {"training": record.training} if record.training else {}
-    sheet = _sheet(config.protocol, result, store, checkpoint_facts(inputs.checkpoint, record) | training)
+    sheet = _sheet(config.protocol, result, store, checkpoint_provenance(inputs.checkpoint, record))
     return TransferStageResult(evaluation=_written(sheet, result, context.workdir / "evaluation"))
 
 
@@ -91,7 +92,7 @@ def _segmentation(
 
 
 def _sheet(
-    protocol: AnyTransfer, result: TransferResult, store: AnnotatedStore, checkpoint: dict[str, object]
+    protocol: AnyTransfer, result: TransferResult, store: AnnotatedStore, checkpoint: dict[str, Any]
 ) -> ScoreSheet:
     return ScoreSheet(
         protocol=ProtocolName(protocol.protocol),
@@ -101,11 +102,12 @@ def _sheet(
         further={metric: dict(cells) for metric, cells in result.further.items()},
         confidence=protocol.confidence,
         config=protocol.model_dump(mode="json"),
-        facts=dict(result.facts),
+        facts={**result.facts, "left_out_at_registration": store.problems},
         deviations=tuple(result.deviations),
         dataset=store.digest,
         checkpoint=checkpoint,
         trunk_unchanged=result.trunk_unchanged,
+        revision=code_revision(),
     )
 
 
