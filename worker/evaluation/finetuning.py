@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.backbone import map_shape
+from models.checkpoint import CheckpointRecord
 from models.layers import init_he
 from worker.config.probe import LowShotProtocol
 from worker.config.reasons import Reason
@@ -229,6 +231,15 @@ def new_head(inputs: int, hidden: int, width: int, outputs: int, batch_norm: boo
     return nn.Sequential(*layers, last)
 
 
+def check_input(record: CheckpointRecord, crop: int) -> None:
+    """Raises `StageError(bad_config)` for a crop that the network shrinks to nothing."""
+    try:
+        map_shape(record.backbone, crop)
+    except RuntimeError as error:
+        message = f"A crop of {crop} pixels leaves nothing of this network's last map: choose a larger one."
+        raise StageError(Reason.bad_config, message) from error
+
+
 def own_randomness(device: torch.device) -> AbstractContextManager[None]:
     """Torch's global generators, which new layers and dropout draw from, are afterwards as they were."""
     return torch.random.fork_rng([device] if device.type == "cuda" else [])
@@ -256,6 +267,10 @@ class LabelledImages:
             crops = mirrored_at_random(random_crops(images, self.crop, 1, generator), generator)
             yield crops, self.labels[torch.from_numpy(rows).to(self.labels.device, non_blocking=True)]
 
+    def batches(self, batch: int) -> int:
+        """How many `in_order` yields."""
+        return math.ceil(len(self) / batch)
+
     def in_order(self, batch: int) -> Iterator[Tensor]:
         """Whole images, uint8 (N, 3, side, side)."""
         yield from self._read(list(in_order(len(self), batch)))
@@ -281,8 +296,9 @@ def low_shot_finetuning(
     learn from a handful of images. Random crops and mirroring, a half cosine, batch norm in training mode; judged on
     the centre crop (our choices).
     """
-    pulse = Pulse(context, len(protocol.shares) * len(protocol.seeds) * protocol.steps)
     held_out = LabelledImages(store, split, np.flatnonzero(split.held_out), view, device)
+    each = protocol.steps + held_out.batches(protocol.batch)
+    pulse = Pulse(context, len(protocol.shares) * len(protocol.seeds) * each)
     found = {}
     with machine_errors("fine-tuning"), fast_arithmetic(device), own_randomness(device):
         for share in protocol.shares:
@@ -291,7 +307,7 @@ def low_shot_finetuning(
             for seed in protocol.seeds:
                 rows = np.flatnonzero(teaching_subset(split, share, seed))
                 images = LabelledImages(store, split, rows, view, device)
-                tuning = _LowShot(protocol, checkpoint, len(split.classes), seed, device, precision)
+                tuning = _LowShot(protocol, checkpoint, len(split.classes), view.crop, seed, device, precision)
                 taught.append(tuning.logits(images, held_out, pulse, name))
             found[name] = outcome(taught, held_out.labels, labels=len(rows), steps=protocol.steps, lr=protocol.lr)
     return found
@@ -305,11 +321,13 @@ class _LowShot:
         protocol: LowShotProtocol,
         checkpoint: Path,
         classes: int,
+        crop: int,
         seed: int,
         device: torch.device,
         precision: Precision,
     ) -> None:
         record, backbone = opened_checkpoint(checkpoint)
+        check_input(record, crop)
         torch.manual_seed(derived_seed(seed, "new layers"))
         head = new_head(backbone.out_channels * 36, 0, 0, classes)
         network = nn.Sequential(backbone, nn.AdaptiveAvgPool2d(6), nn.Flatten(), nn.Dropout(DROPOUT), *head)
@@ -322,10 +340,10 @@ class _LowShot:
     def logits(self, images: LabelledImages, held_out: LabelledImages, pulse: Pulse, name: str) -> Tensor:
         """(held-out images, classes) after learning from `images`."""
         fit({"network": self._learner}, self._batches(images), self._protocol.steps, pulse, f"{name}_{self._seed}")
-        parts = [
-            self._learner.logits(self._pixels.apply(centre_crops(whole, held_out.crop)))
-            for whole in held_out.in_order(self._protocol.batch)
-        ]
+        parts = []
+        for whole in held_out.in_order(self._protocol.batch):
+            parts.append(self._learner.logits(self._pixels.apply(centre_crops(whole, held_out.crop))))
+            pulse.beat()
         return torch.cat(parts)
 
     def _batches(self, images: LabelledImages) -> Iterator[Batch]:

@@ -4,19 +4,15 @@ All columns learn at once from the same crops, so the frozen layers run once a s
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.backbone import Backbone, build_backbone
-from models.checkpoint import CheckpointError, load_classifier
-from models.heads import ClassifierHead
-from models.pixels import Pixels
-from worker.config.probe import TAPS, NonlinearProtocol
+from worker.config.probe import NonlinearProtocol
 from worker.data.store import ImageStore
 from worker.evaluation.finetuning import (
     Batch,
@@ -25,24 +21,20 @@ from worker.evaluation.finetuning import (
     Learner,
     Pulse,
     Recipe,
+    check_input,
     fit,
     half_cosine,
-    new_head,
     own_randomness,
 )
+from worker.evaluation.frozen_layers import FrozenLayers
 from worker.evaluation.score import Outcome, outcome
 from worker.evaluation.split import ProbeSplit
 from worker.evaluation.taps import View
 from worker.evaluation.ten_crops import mean_over_views
 from worker.stages.contract import Context
-from worker.stages.frozen import opened_checkpoint, weights_digest
 from worker.stages.machine_errors import machine_errors
-from worker.stages.precision import Precision, autocast, fast_arithmetic
+from worker.stages.precision import Precision, fast_arithmetic
 from worker.stages.randomness import derived_seed
-
-HEAD_COLUMNS = ("fc6", "fc7")
-POOLED = 6
-"""Side of the map that fc6 reads."""
 
 
 def run_nonlinear(
@@ -61,9 +53,10 @@ def run_nonlinear(
     Columns that the checkpoint lacks (fc6, fc7 without a classifier) are absent, and logged. The rate falls along a
     half cosine; new fully connected layers have batch norm where the convolutions have it (our choices).
 
-    Raises `Stopped`, and `StageError` with diverged, out_of_memory, artifact_corrupt.
+    Raises `Stopped`, and `StageError` with diverged, out_of_memory, artifact_corrupt, bad_config (a crop too small).
     """
     frozen = FrozenLayers.open(checkpoint, device, precision)
+    check_input(frozen.record, view.crop)
     columns = _available(protocol, frozen, context)
     before = frozen.digest()
     with machine_errors("retraining layers"), fast_arithmetic(device), own_randomness(device):
@@ -72,77 +65,12 @@ def run_nonlinear(
     return {column: replace(result, trunk_unchanged=unchanged) for column, result in found.items()}
 
 
-def _available(protocol: NonlinearProtocol, frozen: "FrozenLayers", context: Context) -> list[str]:
-    for column in protocol.columns:
+def _available(protocol: NonlinearProtocol, frozen: FrozenLayers, context: Context) -> list[str]:
+    asked = dict.fromkeys(protocol.columns)
+    for column in asked:
         if column not in frozen.ends:
             context.log(f"column {column} is left out: the checkpoint has no such layer", "warning")
-    return [column for column in protocol.columns if column in frozen.ends]
-
-
-@dataclass(frozen=True)
-class FrozenLayers:
-    """All layers of a checkpoint in one row, in eval mode and without gradients."""
-
-    backbone: Backbone
-    layers: nn.Sequential
-    """The convolutions; with a classifier also its average pooling and fully connected layers."""
-    ends: dict[str, int]
-    """Column -> leading layers that make its map."""
-    widths: dict[str, int]
-    """fc column -> its values."""
-    pixels: Pixels
-    device: torch.device
-    precision: Precision
-
-    @classmethod
-    def open(cls, checkpoint: Path, device: torch.device, precision: Precision) -> "FrozenLayers":
-        """Raises `StageError(artifact_corrupt)`; a checkpoint without a readable classifier has no fc columns."""
-        record, backbone = opened_checkpoint(checkpoint)
-        ends: dict[str, int] = {column: backbone.tap_end(column) for column in TAPS}
-        widths: dict[str, int] = {}
-        layers = list(backbone.features)
-        head = _classifier(checkpoint)
-        if head is not None:
-            layers += [head.avgpool, nn.Flatten(), *head.classifier]
-            activations = [place + 1 for place, layer in enumerate(layers) if isinstance(layer, nn.ReLU)]
-            ends |= dict(zip(HEAD_COLUMNS, activations[-len(HEAD_COLUMNS) :], strict=True))
-            widths = dict.fromkeys(HEAD_COLUMNS, head.width)
-        row = nn.Sequential(*layers).eval().requires_grad_(False)
-        row.to(device).to(memory_format=torch.channels_last)
-        return cls(backbone, row, ends, widths, record.pixels, device, precision)
-
-    @torch.no_grad()
-    def maps(self, images: Tensor, columns: Sequence[str]) -> dict[str, Tensor]:
-        """uint8 (N, 3, crop, crop) -> the asked columns' maps, after ReLU; deeper layers don't run."""
-        wanted = {self.ends[column]: column for column in columns}
-        found: dict[str, Tensor] = {}
-        with autocast(self.precision, self.device):
-            x = self.pixels.apply(images).contiguous(memory_format=torch.channels_last)
-            for done, layer in enumerate(self.layers[: max(wanted)], start=1):
-                x = layer(x)
-                if done in wanted:
-                    found[wanted[done]] = x
-        return found
-
-    def digest(self) -> str:
-        return weights_digest(self.layers)
-
-    def new_layers_after(self, column: str, width: int, classes: int) -> nn.Sequential:
-        """Everything that follows `column`, with fresh weights from torch's global generator."""
-        norm = self.backbone.config.norm == "batch"
-        if column in HEAD_COLUMNS:
-            hidden = len(HEAD_COLUMNS) - 1 - HEAD_COLUMNS.index(column)
-            return new_head(self.widths[column], hidden, width, classes, norm)
-        convolutions = build_backbone(self.backbone.config).features[self.ends[column] :]
-        head = new_head(self.backbone.out_channels * POOLED**2, len(HEAD_COLUMNS), width, classes, norm)
-        return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(POOLED), nn.Flatten(), *head)
-
-
-def _classifier(checkpoint: Path) -> ClassifierHead | None:
-    try:
-        return load_classifier(checkpoint)[2]
-    except CheckpointError:
-        return None
+    return [column for column in asked if column in frozen.ends]
 
 
 class _Columns:
@@ -166,7 +94,7 @@ class _Columns:
         self._classes = len(split.classes)
         self._batch = min(protocol.training_batch, len(self._teach))
         self._steps = max(1, round(protocol.epochs * (len(self._teach) // self._batch)))
-        self._pulse = Pulse(context, len(protocol.seeds) * self._steps)
+        self._pulse = Pulse(context, len(protocol.seeds) * (self._steps + self._judge.batches(protocol.batch)))
 
     def outcomes(self) -> dict[str, Outcome]:
         if not self._columns:
@@ -202,8 +130,8 @@ class _Columns:
             maps = self._frozen.maps(crops, self._columns)
             return torch.stack([learners[column].logits(maps[column]).softmax(1) for column in self._columns])
 
-        parts = [
-            mean_over_views(predict, images, self._judge.crop, self._protocol.crops)
-            for images in self._judge.in_order(self._protocol.batch)
-        ]
+        parts = []
+        for images in self._judge.in_order(self._protocol.batch):
+            parts.append(mean_over_views(predict, images, self._judge.crop, self._protocol.crops))
+            self._pulse.beat()
         return dict(zip(self._columns, torch.cat(parts, dim=1), strict=True))
