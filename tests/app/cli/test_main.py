@@ -1,49 +1,14 @@
 import hashlib
-import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from app.cli.main import main
 from app.client.client import PassdownClient
 from app.embedded.ports import free_port
-from tests.app.client.listening import Listening
+from tests.app.cli.conftest import Command, work_off_once
 from tests.app.hand import Hand
 from worker.config.reasons import Reason
-
-Command = Callable[..., int]
-
-
-@pytest.fixture
-def command(listening: Listening, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Runs `passdown ...` against the real API, and returns its exit code."""
-    monkeypatch.setenv("PASSDOWN_URL", listening.url)
-
-    def command(*words: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["passdown", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return int(ended.value.code or 0)
-
-    return command
-
-
-@pytest.fixture
-def images(dataset_root: Path) -> Path:
-    folder = dataset_root / "cells"
-    folder.mkdir()
-    Image.new("RGB", (40, 40)).save(folder / "one.png")
-    return folder
-
-
-@pytest.fixture
-def cells(client: PassdownClient, hand: Hand, images: Path) -> None:
-    client.register_folder("cells", "data", images.name)
-    hand.work_off()
 
 
 @pytest.mark.usefixtures("cells")
@@ -145,8 +110,3 @@ def test_no_service_is_code_four(
 def test_wrong_usage_is_code_two(command: Command) -> None:
     assert command("submit") == 2
     assert command("submit", "cells", "--set", "k") == 2
-
-
-def work_off_once(hand: Hand) -> None:
-    while not hand.work_off():
-        time.sleep(0.02)
