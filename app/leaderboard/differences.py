@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from models.config import Arch
 from worker.config.scores import ProtocolName, ScoreSheet
 
 PROTOCOLS = {
@@ -66,7 +67,8 @@ def _network(backbone: Mapping[str, Any] | None) -> Iterator[str]:
         return
     yield f"{backbone['arch']} at width {backbone['width']:g}"
     yield "no normalisation" if backbone["norm"] == "none" else f"{backbone['norm']} norm"
-    yield f"conv1 stride {backbone['conv1_stride']}"
+    if backbone["arch"] != Arch.vgg16:
+        yield f"conv1 stride {backbone['conv1_stride']}"
 
 
 def _schedule(training: Mapping[str, Any]) -> Iterator[str]:

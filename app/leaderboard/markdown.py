@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from app.leaderboard.paper import CAUTION
 from app.leaderboard.schemas import Comparison, Leaderboard, MeasuredCell, MeasuredRow, QuotedCellOut, QuotedRowOut
 
 
@@ -19,7 +20,8 @@ def leaderboard_markdown(board: Leaderboard, base_url: str) -> str:
             "",
             *_table(["Method", "Ref", *headings, "Source"], rows),
             "",
-            *([] if board.measured else ["This service has no finished evaluation for this table yet.", ""]),
+            CAUTION if board.measured else "This service has no finished evaluation for this table yet.",
+            "",
             *notes.lines(),
         ]
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.leaderboard.markdown import percent
-from app.leaderboard.paper import TITLES
+from app.leaderboard.paper import CAUTION, TITLES
 from app.leaderboard.schemas import Leaderboard
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -16,4 +16,4 @@ def leaderboard_page(board: Leaderboard) -> str:
     loader = FileSystemLoader(Path(__file__).parent)
     pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     pages.filters["percent"] = percent
-    return pages.get_template("page.html").render(board=board, titles=TITLES)
+    return pages.get_template("page.html").render(board=board, titles=TITLES, caution=CAUTION)

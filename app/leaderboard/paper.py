@@ -34,6 +34,11 @@ SETTINGS: dict[Table, str] = {
     6: "The paper: AlexNet, ImageNet, everything above the frozen layers trained anew, 10 crops; top-1.",
 }
 
+CAUTION = (
+    "On other images and classes than the paper's a number can't be held against the paper's number: "
+    "compare the order of the methods, and the gaps between them."
+)
+
 PRINTED: dict[Table, str] = {
     3: """
         Supervised [17]                 |      | 79.9  | 59.1  | 59.8  | 48.0
