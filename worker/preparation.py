@@ -35,7 +35,7 @@ def prepare(session: Session, settings: Settings, claim: Claim, device: str) -> 
 
 
 def _inputs(session: Session, settings: Settings, storage: Storage, claim: Claim) -> dict[str, Path]:
-    if claim.name is StageName.ingest:
+    if claim.name in (StageName.ingest, StageName.ingest_voc):
         return {"source": _source(session, settings, claim.run_id)}
     rows = session.execute(
         select(StageInput.role, Artifact)

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 from app.artifacts.lookup import get_artifact
 from app.artifacts.schemas import CheckpointImport, LabelSetImport
 from app.artifacts.tables import Artifact
-from app.datasets.lookup import hold_dataset
+from app.datasets.lookup import check_holds_images, hold_dataset
 from app.problems import Problem
 from app.runs import service
 from app.runs.tables import TERMINAL, Run, RunKind
@@ -25,6 +25,7 @@ def import_labels(session: Session, request: LabelSetImport) -> Run:
     config = ImportLabelsConfig.model_validate(request.model_dump(exclude={"name", "dataset", "upload"}))
     dataset = hold_dataset(session, request.dataset)
     service.check_usable(dataset)
+    check_holds_images(dataset)
     run = _run(session, RunKind.import_labels, request.name, request.upload)
     run.dataset_id = dataset.id
     return service.start(session, run, [service.Job(StageName.import_labels, config, reads_store=True)])

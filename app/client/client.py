@@ -48,13 +48,17 @@ class PassdownClient:
 
     # Datasets
 
-    def register_folder(self, name: str, root: str, path: str, config: Mapping[str, Any] | None = None) -> Dataset:
-        """Register a folder below one of the service's own roots."""
-        return self._register(name, {"kind": "folder", "root": root, "path": path}, config)
+    def register_folder(
+        self, name: str, root: str, path: str, config: Mapping[str, Any] | None = None, layout: str = "images"
+    ) -> Dataset:
+        """Register a folder below one of the service's own roots; `layout` is `images` or `voc` (with annotations)."""
+        return self._register(name, {"kind": "folder", "root": root, "path": path}, config, layout)
 
-    def register_upload(self, name: str, upload: str, config: Mapping[str, Any] | None = None) -> Dataset:
+    def register_upload(
+        self, name: str, upload: str, config: Mapping[str, Any] | None = None, layout: str = "images"
+    ) -> Dataset:
         """Register the images of an uploaded tar or zip."""
-        return self._register(name, {"kind": "upload", "upload": upload}, config)
+        return self._register(name, {"kind": "upload", "upload": upload}, config, layout)
 
     def dataset(self, ref: str) -> Dataset:
         return Dataset.model_validate(self._get(f"/datasets/{ref}"))
@@ -204,8 +208,8 @@ class PassdownClient:
         except httpx.TransportError:
             return False
 
-    def _register(self, name: str, source: dict[str, str], config: Mapping[str, Any] | None) -> Dataset:
-        body = {"name": name, "source": source, **({"config": dict(config)} if config else {})}
+    def _register(self, name: str, source: dict[str, str], config: Mapping[str, Any] | None, layout: str) -> Dataset:
+        body = {"name": name, "source": source, "layout": layout, "config": dict(config or {})}
         return Dataset.model_validate(self._send("POST", "/datasets", json=body))
 
     def _get(self, path: str, params: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 (JSON)

@@ -3,9 +3,9 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.datasets.tables import Dataset
+from app.datasets.tables import Dataset, Layout
 from app.names import as_id
-from app.problems import not_found
+from app.problems import FieldError, Problem, not_found
 from app.runs.tables import Run, RunKind
 
 
@@ -31,3 +31,10 @@ def hold_dataset(session: Session, ref: str) -> Dataset:
     if dataset.deleted_at is not None:
         raise not_found("dataset", ref)
     return dataset
+
+
+def check_holds_images(dataset: Dataset) -> None:
+    """422 `wrong_dataset_kind` for annotated photographs: they serve to judge checkpoints, not to make them."""
+    if dataset.layout == Layout.voc:
+        message = f"This needs a dataset of images; {dataset.name!r} is in PASCAL VOC's layout, to evaluate on."
+        raise Problem(422, "wrong_dataset_kind", message, [FieldError(path="dataset", message=message)])

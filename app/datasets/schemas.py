@@ -7,9 +7,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.datasets.sources import FolderSource, UploadSource
-from app.datasets.tables import DatasetState
+from app.datasets.tables import DatasetState, Layout
 from app.names import Name
-from worker.config.ingest import IngestConfig
 
 
 class DatasetCreate(BaseModel):
@@ -17,7 +16,8 @@ class DatasetCreate(BaseModel):
 
     name: Name
     source: Annotated[FolderSource | UploadSource, Field(discriminator="kind")]
-    config: IngestConfig = IngestConfig()
+    layout: Layout = Field(Layout.images, description="voc: photographs with boxes and masks as PASCAL VOC has them")
+    config: dict[str, Any] = Field(default={}, description="settings of the stage `ingest`, for `voc` of `ingest_voc`")
 
 
 class DatasetOut(BaseModel):
@@ -27,13 +27,14 @@ class DatasetOut(BaseModel):
     reason: str | None
     detail: str | None
     source: dict[str, Any]
+    layout: Layout
     config: dict[str, Any]
     run: uuid.UUID
     """The registration: follow, cancel or resume it like any run."""
     store: uuid.UUID | None
-    """The image store's artifact, once the dataset is ready."""
+    """The artifact that registration made, an image store or an annotated store, once the dataset is ready."""
     summary: dict[str, Any]
-    """Counts, side, labels of the image store; empty until it is ready."""
+    """Counts and facts of the store; empty until it is ready."""
     created_at: datetime
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -10,30 +11,37 @@ from app.artifacts.lookup import get_artifact
 from app.artifacts.tables import Artifact
 from app.datasets.schemas import DatasetCreate, DatasetOut
 from app.datasets.sources import FolderSource, SourceRefused, UploadSource, resolve_source
-from app.datasets.tables import Dataset
-from app.problems import FieldError, Problem
+from app.datasets.tables import Dataset, Layout
+from app.problems import FieldError, Problem, invalid
 from app.runs import service as runs
 from app.runs.tables import TERMINAL, Run, RunKind
 from app.settings import Settings
+from worker.config.base import StageConfig
 from worker.config.pipeline import ArtifactKind, StageName
+from worker.config.run import CONFIG_CLASSES
+
+REGISTERED_BY = {Layout.images: StageName.ingest, Layout.voc: StageName.ingest_voc}
 
 
 def register(session: Session, settings: Settings, request: DatasetCreate) -> Dataset:
-    """Check the source, store the dataset, start its ingest run. 409 `name_taken`, 422 for a bad source."""
+    """Check the source, store the dataset, start its run. 409 `name_taken`, 422 for a bad source or config."""
+    stage = REGISTERED_BY[request.layout]
+    config = _config(stage, request.config)
     source = _source(session, request.source)
     try:
         resolve_source(settings, source)
     except SourceRefused as refused:
         message = str(refused)
         raise Problem(422, refused.code, message, [FieldError(path="source", message=message)]) from refused
-    dataset = Dataset(name=request.name, source=source, config=request.config.model_dump(mode="json"))
+    settled = config.model_dump(mode="json")
+    dataset = Dataset(name=request.name, source=source, layout=request.layout, config=settled)
     session.add(dataset)
     try:
         session.flush()
     except IntegrityError as error:
         raise Problem(409, "name_taken", f"There is a dataset named {request.name!r} already.") from error
-    run = Run(kind=RunKind.ingest, dataset_id=dataset.id, config={"ingest": dataset.config}, inputs={})
-    runs.start(session, run, [runs.Job(StageName.ingest, request.config)])
+    run = Run(kind=RunKind.ingest, dataset_id=dataset.id, config={stage: settled}, inputs={})
+    runs.start(session, run, [runs.Job(stage, config)])
     return dataset
 
 
@@ -52,13 +60,20 @@ def dataset_out(session: Session, dataset: Dataset) -> DatasetOut:
     session.flush()
     registration = select(Run.id).where(Run.dataset_id == dataset.id, Run.kind == RunKind.ingest)
     store = session.get(Artifact, dataset.store_id) if dataset.store_id else None
-    copied = {"id", "name", "state", "reason", "detail", "source", "config", "created_at"}
+    copied = {"id", "name", "state", "reason", "detail", "source", "layout", "config", "created_at"}
     return DatasetOut(
         **{name: getattr(dataset, name) for name in copied},
         run=session.scalars(registration).one(),
         store=dataset.store_id,
         summary=store.summary if store else {},
     )
+
+
+def _config(stage: StageName, settings: dict[str, Any]) -> StageConfig:
+    try:
+        return CONFIG_CLASSES[stage].model_validate(settings)
+    except ValidationError as error:
+        raise invalid(error, below="config") from error
 
 
 def _source(session: Session, source: FolderSource | UploadSource) -> dict[str, Any]:

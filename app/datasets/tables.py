@@ -14,6 +14,13 @@ class DatasetState(StrEnum):
     failed = "failed"
 
 
+class Layout(StrEnum):
+    images = "images"
+    """A folder or archive of images, which become an image store."""
+    voc = "voc"
+    """Photographs with boxes and masks as PASCAL VOC has them, which become an annotated store."""
+
+
 class Dataset(Base):
     """Registered images. `source` is `{"kind": "folder", "root", "path"}` or `{"kind": "upload", "upload"}`."""
 
@@ -24,11 +31,13 @@ class Dataset(Base):
     id: Mapped[Id]
     name: Mapped[str]
     source: Mapped[dict[str, Any]]
+    layout: Mapped[str] = mapped_column(default=Layout.images, server_default=Layout.images)
     config: Mapped[dict[str, Any]]
-    """The IngestConfig."""
+    """The IngestConfig, or the IngestVocConfig."""
     state: Mapped[str] = mapped_column(default=DatasetState.registering)
     reason: Mapped[str | None]
     detail: Mapped[str | None]
     store_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("artifact.id", use_alter=True))
+    """The image store or the annotated store, once the dataset is ready."""
     created_at: Mapped[CreatedAt]
     deleted_at: Mapped[Moment | None]

@@ -2,17 +2,16 @@
 
 import uuid
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.artifacts.lookup import find_artifact
 from app.artifacts.tables import Artifact
 from app.datasets.lookup import hold_dataset
-from app.datasets.tables import Dataset
+from app.datasets.tables import Dataset, Layout
 from app.evaluations.schemas import AnyProtocol, EvaluationCreate
 from app.problems import FieldError, Problem
 from app.runs import service as runs
-from app.runs.tables import Run, RunKind, Stage
+from app.runs.tables import Run, RunKind
 from app.settings import Settings
 from worker.config.base import StageConfig
 from worker.config.pipeline import ArtifactKind, StageName
@@ -26,9 +25,8 @@ def create(session: Session, settings: Settings, request: EvaluationCreate) -> l
     dataset = hold_dataset(session, request.dataset)
     runs.check_usable(dataset)
     runs.check_device(session, settings, request.device)
-    annotated = _is_annotated(session, dataset)
     for position, protocol in enumerate(request.protocols):
-        _check_fits(protocol, dataset, annotated, f"protocols.{position}")
+        _check_fits(protocol, dataset, f"protocols.{position}")
     _check_labelled(session, dataset)
     return [_start(session, request, checkpoint, dataset.id, protocol) for protocol in request.protocols]
 
@@ -62,14 +60,8 @@ def _checkpoint(session: Session, ref: str) -> Artifact:
     return artifact
 
 
-def _is_annotated(session: Session, dataset: Dataset) -> bool:
-    """Told by its registration, so that it is known before that has ended."""
-    query = select(Stage.id).join(Run, Run.id == Stage.run_id)
-    query = query.where(Run.dataset_id == dataset.id, Run.kind == RunKind.ingest, Stage.name == StageName.ingest_voc)
-    return bool(session.scalar(select(query.exists())))
-
-
-def _check_fits(protocol: AnyProtocol, dataset: Dataset, annotated: bool, path: str) -> None:
+def _check_fits(protocol: AnyProtocol, dataset: Dataset, path: str) -> None:
+    annotated = dataset.layout == Layout.voc
     transfer = isinstance(protocol, TransferProtocol)
     if transfer and not annotated:
         message = (

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.artifacts.lookup import find_artifact
 from app.artifacts.tables import Artifact
-from app.datasets.lookup import hold_dataset
+from app.datasets.lookup import check_holds_images, hold_dataset
 from app.datasets.tables import Dataset, DatasetState
 from app.journal.events import append_event
 from app.problems import FieldError, Problem, invalid
@@ -139,6 +139,7 @@ def _dataset(session: Session, ref: str | None, stages: Sequence[Planned]) -> Da
     if ref is not None:
         dataset = hold_dataset(session, ref)
         check_usable(dataset)
+        check_holds_images(dataset)
         return dataset
     reader = next((stage.spec.name for stage in stages if stage.reads_store), None)
     if reader is not None:

@@ -4,11 +4,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fastapi.testclient import TestClient
 
 from tests.app.hand import SUMMARIES, Hand, register
 
 Json = dict[str, Any]
+
+
+@pytest.fixture
+def voc(api: TestClient, dataset_root: Path) -> Json:
+    """A dataset of annotated photographs that is being registered."""
+    (dataset_root / "VOCdevkit").mkdir()
+    (dataset_root / "VOCdevkit" / "train.txt").write_text("")
+    source = {"kind": "folder", "root": "data", "path": "VOCdevkit"}
+    body = {"name": "voc", "source": source, "layout": "voc", "config": {"max_pixels": 1000}}
+    answer = api.post("/datasets", json=body)
+    assert answer.status_code == 202, answer.text
+    made: Json = answer.json()
+    return made
 
 
 def test_registering_is_a_run_and_ends_ready(api: TestClient, hand: Hand, dataset_root: Path) -> None:
@@ -82,3 +96,43 @@ def test_an_unfinished_dataset_has_no_list_of_problems(api: TestClient, dataset_
     register(api, dataset_root)
     answer = api.get("/datasets/cells/problems")
     assert (answer.status_code, answer.json()["code"]) == (409, "dataset_not_ready")
+
+
+def test_photographs_are_registered_by_a_stage_of_their_own(api: TestClient, hand: Hand, voc: Json) -> None:
+    assert (voc["layout"], voc["config"]["max_pixels"]) == ("voc", 1000)
+    run = api.get(f"/runs/{voc['run']}").json()
+    assert (run["kind"], [stage["name"] for stage in run["stages"]]) == ("ingest", ["ingest_voc"])
+    assert hand.work_off() == ["ingest_voc"]
+    ready = api.get("/datasets/voc").json()
+    assert (ready["state"], ready["summary"]) == ("ready", {"role": "annotations"})
+    assert api.get(f"/artifacts/{ready['store']}").json()["kind"] == "annotated_store"
+
+
+def test_what_learns_from_images_refuses_photographs(api: TestClient, hand: Hand, cells: Json, voc: Json) -> None:
+    upload = api.post("/uploads", params={"filename": "x.csv"}, content=b"path,label\n").json()
+    requests = [
+        ("/runs", {"dataset": "voc"}),
+        ("/pseudo-label-sets", {"name": "mine", "dataset": "voc", "upload": upload["id"]}),
+    ]
+    for _ in ("registering", "ready"):
+        for path, body in requests:
+            answer = api.post(path, json=body)
+            assert (answer.status_code, answer.json()["code"]) == (422, "wrong_dataset_kind"), answer.text
+            assert answer.json()["errors"][0]["path"] == "dataset"
+        hand.work_off()
+
+
+def test_settings_are_those_of_the_layout(api: TestClient, hand: Hand, dataset_root: Path) -> None:
+    (dataset_root / "x").mkdir()
+    (dataset_root / "x" / "a.jpg").write_bytes(b"jpg")
+    body = {"name": "x", "source": {"kind": "folder", "root": "data", "path": "x"}}
+    wrong: list[tuple[Json, str]] = [
+        ({"layout": "voc", "config": {"side": 64}}, "config.side"),
+        ({"layout": "images", "config": {"side": 1}}, "config.side"),
+        ({"layout": "coco"}, "layout"),
+    ]
+    for part, path in wrong:
+        answer = api.post("/datasets", json=body | part)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+        assert [error["path"] for error in answer.json()["errors"]] == [path]
+    assert api.get("/datasets").json()["items"] == []

@@ -8,7 +8,7 @@ from uuid import UUID
 import numpy as np
 from fastapi.testclient import TestClient
 
-from app.datasets.tables import Dataset
+from app.datasets.tables import Dataset, Layout
 from app.runs import service
 from app.runs.tables import Run, RunKind
 from tests.app.hand import Hand, npy
@@ -102,7 +102,8 @@ def judged(
 def register_photographs(hand: Hand, name: str = "voc") -> str:
     """A dataset of annotated photographs that is being registered; its run's id."""
     with hand.sessions.begin() as session:
-        dataset = Dataset(name=name, source={"kind": "folder", "root": "data", "path": name}, config={})
+        source = {"kind": "folder", "root": "data", "path": name}
+        dataset = Dataset(name=name, source=source, layout=Layout.voc, config={})
         session.add(dataset)
         session.flush()
         run = Run(kind=RunKind.ingest, dataset_id=dataset.id, config={}, inputs={})
