@@ -1,6 +1,7 @@
-"""What nobody else would do: ring doorbells, notice the dead, take out the garbage. `python -m worker.scheduler`.
+"""What nobody else would do: ring doorbells, wake who waited, notice the dead, take out the garbage.
 
-Any number may run; the one that holds Postgres' advisory lock leads, the others wait for it to vanish.
+`python -m worker.scheduler`. Any number may run; the one that holds Postgres' advisory lock leads, the others wait for
+it to vanish.
 """
 
 import signal
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.db.locks import SCHEDULER
 from app.outbox.tables import Doorbell
+from app.runs.advance import advance, held_back
 from app.runs.tables import Run, Stage, StageState
 from app.settings import Settings, get_settings
 from app.storage import Storage
@@ -92,6 +94,7 @@ class Scheduler:
         return [
             Duty(lambda: send_doorbells(self._sessions, self._celery), poll),
             Duty(lambda: ring_again(self._sessions, self._celery, self._settings), poll),
+            Duty(lambda: advance_held_back(self._sessions), poll),
             Duty(self._sweep, sweep, first_after=grace),
             Duty(self._collect_garbage, GARBAGE_SECONDS, first_after=grace),
         ]
@@ -189,6 +192,20 @@ def ring_again(sessions: sessionmaker[Session], app: Celery, settings: Settings)
         for stage_id, device in rung:
             ring(app, stage_id, device)
         _mark_rung(session, [stage_id for stage_id, _ in rung])
+
+
+def advance_held_back(sessions: sessionmaker[Session]) -> None:
+    """Let the stages go on that waited for the same work in another run; each run in its own transaction."""
+    with sessions() as session:
+        runs = held_back(session)
+    for run_id in runs:
+        try:
+            with sessions.begin() as session:
+                advance(session, run_id)
+        except UNREACHABLE:
+            raise
+        except Exception:
+            log.exception("run_stuck", run=str(run_id))
 
 
 def _mark_rung(session: Session, stage_ids: Sequence[uuid.UUID]) -> None:

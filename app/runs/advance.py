@@ -4,14 +4,16 @@ Everything here happens under the run row's lock, in the caller's transaction. W
 lock (`lock_run`) before the stage's row, so that two who change the same run never wait for each other.
 """
 
+import hashlib
 import uuid
 from collections.abc import Sequence
 
-from sqlalchemy import Select, delete, exists, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, and_, delete, exists, func, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from app.artifacts.tables import Artifact, StageInput, StageOutput
 from app.datasets.tables import Dataset, DatasetState
+from app.db.locks import WORK
 from app.journal.events import append_event
 from app.outbox.tables import Doorbell
 from app.runs.checks import ConfigRefused, facts_of, resolve
@@ -115,11 +117,17 @@ def _make_ready(session: Session, run: Run, stage: Stage) -> None:
         except ConfigRefused as refused:
             detail = f"{refused.path}: {refused}" if refused.path else str(refused)
             return end_stage(session, stage, StageState.failed, refused.reason, detail)
+    if not _decides_alone(session, stage):
+        return None
+    under_way = session.scalar(_under_way().where(Stage.id == stage.id))
+    if under_way is not None:
+        stage.detail = f"Waits for the same work in run {under_way}."
+        return None
+    stage.detail = None
     twin = _equal_stage(session, stage)
     if twin is None:
-        enqueue(session, run, stage)
-    else:
-        _take_over(session, stage, twin)
+        return enqueue(session, run, stage)
+    return _take_over(session, stage, twin)
 
 
 def _prepare(session: Session, run: Run, stage: Stage) -> None:
@@ -167,6 +175,41 @@ def _store(session: Session, run: Run, kind: ArtifactKind) -> Artifact | None:
         .join(Dataset, Dataset.store_id == Artifact.id)
         .where(Dataset.id == run.dataset_id, Artifact.kind == kind)
     ).one_or_none()
+
+
+def held_back(session: Session) -> Sequence[uuid.UUID]:
+    """The runs with a stage that waited for the same work elsewhere, which has ended: they want to be advanced."""
+    query = select(Stage.run_id).join(Run, Run.id == Stage.run_id)
+    nobody = ~_under_way().correlate(Stage, Run).exists()
+    # A key is computed when a stage's own needs are met, so a pending stage that has one waits for nothing else.
+    ready = query.where(Stage.state == StageState.pending, Stage.key.is_not(None), Run.state.not_in(TERMINAL))
+    return session.scalars(ready.where(nobody).distinct().order_by(Stage.run_id)).all()
+
+
+def _decides_alone(session: Session, stage: Stage) -> bool:
+    """Nobody else looks at the same work now: two equal stages that are queued at the same moment see each other.
+
+    Never waits, as whoever holds this lock holds a run's as well; the scheduler asks again for who was turned away.
+    """
+    key = int.from_bytes(hashlib.sha256(str(stage.key).encode()).digest()[:4], signed=True)
+    return bool(session.scalar(select(func.pg_try_advisory_xact_lock(WORK, key))))
+
+
+def _under_way() -> Select[uuid.UUID]:
+    """Runs whose stage does, or will do, the work of `Stage` (of `Run`), on a device that `Run` asks for too.
+
+    A run on any device waits for work that runs anywhere, but not for a place in another device's queue.
+    """
+    other, run = aliased(Stage), aliased(Run)
+    same_queue = and_(run.device == Run.device, other.state == StageState.queued)
+    at_work = and_(or_(run.device == Run.device, Run.device == "any"), other.state == StageState.running)
+    return (
+        select(other.run_id)
+        .join(run, run.id == other.run_id)
+        .where(other.key == Stage.key, other.id != Stage.id, Run.id == Stage.run_id)
+        .where(or_(same_queue, at_work), Stage.name.not_in(REGISTRATIONS))
+        .limit(1)
+    )
 
 
 def _equal_stage(session: Session, stage: Stage) -> Stage | None:

@@ -19,6 +19,7 @@ from worker import leases
 from worker.config.pipeline import STAGES, StageName
 from worker.config.reasons import Reason
 from worker.leases import Claim, Failure, NewArtifact
+from worker.scheduler import advance_held_back
 
 COUNT, SIDE, K = 6, 160, 2
 LABELS = [0, 1, 0, 0, 1, -1]
@@ -69,10 +70,15 @@ class Hand:
     def work_off(self) -> list[str]:
         """Finish everything that is or becomes ready; returns the stages that were really run."""
         done = []
-        while queued := self.queued():
+        while queued := self.queued() or self.wake():
             self.finish(self.claim(queued[0]))
             done.append(queued[0])
         return done
+
+    def wake(self) -> list[str]:
+        """The scheduler's look at stages that waited for the same work elsewhere; what is queued then."""
+        advance_held_back(self.sessions)
+        return self.queued()
 
     def stage(self, run: str, name: str) -> Stage:
         with self.sessions() as session:
