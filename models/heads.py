@@ -13,6 +13,8 @@ TILES = 9
 class PuzzleHead(nn.Module):
     """Which permutation were the nine tiles shown in? fc6 per tile, shared; fc7 over all nine (SPEC 3.4).
 
+    With `tiles=2` it tells how two patches lie to each other (SPEC section 10, Context).
+
     With `init="he"` the last layer starts at standard deviation 0.001 (0.01 with batch norm): the loss starts at
     ln(classes) and doesn't collapse there (SPEC 3.5). `init="gaussian"` is the release's, for `lrn` backbones.
     """
@@ -26,10 +28,12 @@ class PuzzleHead(nn.Module):
         dropout: float = 0.5,
         norm: HeadNorm = "none",
         init: Init = "he",
+        tiles: int = TILES,
     ) -> None:
         super().__init__()
+        self.tiles = tiles
         self.fc6 = nn.Sequential(*_hidden(in_features, fc6, norm), nn.Dropout(dropout))
-        self.fc7 = nn.Sequential(*_hidden(TILES * fc6, fc7, norm), nn.Dropout(dropout))
+        self.fc7 = nn.Sequential(*_hidden(tiles * fc6, fc7, norm), nn.Dropout(dropout))
         self.fc8 = nn.Linear(fc7, classes)
         linears = [self.fc6[0], self.fc7[0], self.fc8]
         _init(linears, init, last_std=0.01 if norm == "batch" else 0.001)
@@ -40,14 +44,14 @@ class PuzzleHead(nn.Module):
         return embeddings
 
     def solve(self, embeddings: Tensor) -> Tensor:
-        """(N, 9, fc6) embeddings in slot order -> (N, classes) logits."""
+        """(N, tiles, fc6) embeddings in slot order -> (N, classes) logits."""
         logits: Tensor = self.fc8(self.fc7(embeddings.flatten(1)))
         return logits
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(N * 9, C, h, w), the nine slots of a puzzle one after the other -> (N, classes) logits."""
+        """(N * tiles, C, h, w), the slots of a puzzle one after the other -> (N, classes) logits."""
         embeddings = self.embed(maps)
-        return self.solve(embeddings.reshape(-1, TILES, embeddings.shape[1]))
+        return self.solve(embeddings.reshape(-1, self.tiles, embeddings.shape[1]))
 
 
 class ClassifierHead(nn.Module):

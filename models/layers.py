@@ -50,6 +50,6 @@ def init_he(layers: list[nn.Module]) -> None:
             init_bias(layer, 0.0)
 
 
-def init_bias(layer: nn.Conv2d | nn.Linear, value: float) -> None:
+def init_bias(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, value: float) -> None:
     if layer.bias is not None:
         nn.init.constant_(layer.bias, value)

@@ -38,6 +38,18 @@ def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
     return joined
 
 
+def with_square(picture: Image.Image, left: int, top: int, side: int, colour: tuple[int, int, int]) -> Image.Image:
+    """A copy with the edge of a square drawn on it, two pixels thick."""
+    marked = picture.copy()
+    ImageDraw.Draw(marked).rectangle((left, top, left + side - 1, top + side - 1), outline=colour, width=2)
+    return marked
+
+
+def enlarged(picture: Image.Image, side: int) -> Image.Image:
+    """To `side` pixels, each pixel a square of its own."""
+    return picture.resize((side, side), Image.Resampling.NEAREST)
+
+
 def captioned(picture: Image.Image, caption: str) -> Image.Image:
     """With words below it."""
     height = LINE * (caption.count("\n") + 1) + 2 * GAP
