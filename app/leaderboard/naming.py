@@ -12,16 +12,17 @@ PRETEXTS = {
     "jigsaw": "Jigsaw",
     "jigsaw++": "Jigsaw++",
     "context": "Context",
-    "context_encoder": "ContextEncoder",
+    "context-encoder": "ContextEncoder",
     "colorization": "Colorization",
-    "split_brain": "Split-Brain",
+    "split-brain": "Split-Brain",
     "counting": "Counting",
     "bigan": "BiGAN",
     "rotation": "Rotation",
     "simclr": "SimCLR",
-    "dino": "DINO",
 }
 """Pretext task -> as the paper writes it; another task is called by its own name."""
+
+CONTEXT_COLOURS = {"drop": "-ColorDrop", "projection": "-ColorProjection", "keep": ""}
 
 RANDOM = "Random"
 UNKNOWN = "unknown"
@@ -77,5 +78,6 @@ def _network(made: Ancestor) -> str:
 
 
 def _pretext(config: Mapping[str, Any]) -> str:
-    task = str(config["pretext"]["task"])
-    return PRETEXTS.get(task, task)
+    pretext = config["pretext"]
+    task = str(pretext["task"])
+    return PRETEXTS.get(task, task) + (CONTEXT_COLOURS[pretext["colour"]] if task == "context" else "")

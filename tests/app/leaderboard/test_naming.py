@@ -1,14 +1,15 @@
 """What a checkpoint is called, by its lineage."""
 
 import uuid
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from app.artifacts.tables import Artifact
 from app.leaderboard.ancestry import Ancestor
-from app.leaderboard.naming import is_untrained, method_of
+from app.leaderboard.naming import PRETEXTS, is_untrained, method_of
 from worker.config.pipeline import StageName
+from worker.config.pretext import AnyPretext
 
 VGG: dict[str, Any] = {"backbone": {"arch": "vgg16"}}
 ALEXNET: dict[str, Any] = {"backbone": {"arch": "alexnet-torchvision"}}
@@ -25,8 +26,8 @@ class Tree:
         self.ancestry[key] = Ancestor(Artifact(id=key), StageName(stage), config or {}, uuid.uuid4(), inputs)
         return key
 
-    def pretrained(self, task: str, network: dict[str, Any] = ALEXNET) -> uuid.UUID:
-        return self.made("pretrain", {**network, "pretext": {"task": task}})
+    def pretrained(self, task: str, network: dict[str, Any] = ALEXNET, **settings: str) -> uuid.UUID:
+        return self.made("pretrain", {**network, "pretext": {"task": task, **settings}})
 
     def clustered(self, teacher: uuid.UUID) -> uuid.UUID:
         """The student of a teacher's clusters."""
@@ -49,6 +50,16 @@ def test_a_pretext_network_has_its_tasks_name(tree: Tree) -> None:
     assert tree.name(tree.pretrained("jigsaw")) == "Jigsaw"
     assert tree.name(tree.pretrained("rotation")) == "Rotation"
     assert tree.name(tree.pretrained("a task of tomorrow")) == "a task of tomorrow"
+
+
+def test_context_prediction_is_called_by_its_guard_against_chromatic_aberration(tree: Tree) -> None:
+    names = {colour: tree.name(tree.pretrained("context", colour=colour)) for colour in ("drop", "projection", "keep")}
+    assert names == {"drop": "Context-ColorDrop", "projection": "Context-ColorProjection", "keep": "Context"}
+    assert tree.name(tree.clustered(tree.pretrained("context", VGG, colour="keep"))) == "CC+vgg-Context"
+
+
+def test_every_pretext_task_has_a_name(tree: Tree) -> None:
+    assert set(PRETEXTS) >= {config.model_fields["task"].default for config in get_args(get_args(AnyPretext)[0])}
 
 
 def test_clusters_of_a_teacher_are_cc_over_it(tree: Tree) -> None:
