@@ -39,6 +39,10 @@ class Features(Protocol):
     @property
     def device(self) -> torch.device: ...
 
+    @property
+    def rows_on(self) -> torch.device:
+        """Where the rows that are asked for are best named, so that nothing waits for a copy of them."""
+
     def take(self, rows: Tensor) -> Tensor:
         """The rows at these positions, int64 on any device -> float32 (m, dim) on `device`, in memory of their own."""
 
@@ -49,7 +53,7 @@ class ResidentFeatures:
     def __init__(self, values: Tensor) -> None:
         self.values = values
         self.count, self.dim = values.shape
-        self.device = values.device
+        self.device = self.rows_on = values.device
 
     def take(self, rows: Tensor) -> Tensor:
         return self.values.index_select(0, rows.to(self.device, non_blocking=True))
@@ -63,7 +67,7 @@ class MappedFeatures:
 
     def __init__(self, matrix: NDArray[Any], device: torch.device) -> None:
         self.count, self.dim = matrix.shape
-        self.device = device
+        self.device, self.rows_on = device, torch.device("cpu")
         self._matrix = matrix
 
     def take(self, rows: Tensor) -> Tensor:
@@ -81,7 +85,8 @@ class StandardisedFeatures:
     """Rows less `mean`, times `scale`, `(dim,)` each, computed when asked for."""
 
     def __init__(self, features: Features, mean: Tensor, scale: Tensor) -> None:
-        self.count, self.dim, self.device = features.count, features.dim, features.device
+        self.count, self.dim = features.count, features.dim
+        self.device, self.rows_on = features.device, features.rows_on
         self._features, self._mean, self._scale = features, mean, scale
 
     def take(self, rows: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ from worker.evaluation.features import Features, in_chunks
 
 TEMPERATURE = 0.07
 """Of the votes' weights exp(cosine / temperature), as Wu et al. use it."""
-_CELLS = 1 << 25
-"""Similarities held in memory at a time."""
+_CELLS = 1 << 26
+"""Similarities held in memory at a time: the more, the seldomer features in files are read."""
 
 
 def knn_predictions(
@@ -22,13 +22,16 @@ def knn_predictions(
     `queries` and `gallery` are rows of `features`, `labels` (int64, on their device) the classes of the gallery.
     Similarity is the cosine; a vote weighs exp(cosine / 0.07). Fewer rows than neighbours: all vote.
     """
-    blocks = cosine_blocks(features, queries, gallery)
+    blocks = cosine_blocks(features, queries, gallery, _CELLS)
     return torch.cat([votes(similarity, labels, neighbours, classes).argmax(1) for similarity in blocks])
 
 
-def cosine_blocks(features: Features, queries: Tensor, gallery: Tensor) -> Iterator[Tensor]:
-    """Cosines of the queries, some at a time and in order, with all of the gallery: (q, len(gallery)) each."""
-    for part in torch.split(queries, max(1, _CELLS // len(gallery))):
+def cosine_blocks(features: Features, queries: Tensor, gallery: Tensor, cells: int) -> Iterator[Tensor]:
+    """Cosines of the queries, some at a time and in order, with all of the gallery: (q, len(gallery)) each.
+
+    A block has at most `cells` values, or one query.
+    """
+    for part in torch.split(queries, max(1, cells // len(gallery))):
         wanted = functional.normalize(features.take(part), dim=1)
         rows = [wanted @ functional.normalize(chunk, dim=1).T for chunk in in_chunks(features, gallery)]
         yield torch.cat(rows, dim=1)

@@ -93,7 +93,7 @@ def train_probes(
     seeds: Sequence[int],
     after_epoch: Callable[[], None] = lambda: None,
 ) -> Probes:
-    """Softmax regressions on the standardised `rows`, of classes `labels` (int64, as many), a probe per seed.
+    """Softmax regressions on the standardised `rows` (int64, CPU), of classes `labels` (int64, as many), one a seed.
 
     SGD with Nesterov momentum along a half cosine. The rate starts at 1 / (1 + largest eigenvalue of the covariance),
     half of what the softmax's curvature allows, so that features of any width and correlation train alike (our choice;
@@ -104,14 +104,15 @@ def train_probes(
     count = len(rows)
     batch = min(BATCH, max(1, count // LEAST_STEPS))
     total = epochs * math.ceil(count / batch)
-    labels = labels.to(features.device)
+    labels = labels.cpu()
     step = 0
     for epoch in range(epochs):
         order = torch.stack([torch.randperm(count, generator=torch_generator(seed, "probe", epoch)) for seed in seeds])
-        order_there = order.to(features.device, non_blocking=True)
+        taught = rows[order].to(features.rows_on, non_blocking=True)
+        truth = labels[order].to(features.device, non_blocking=True)
         for start in range(0, count, batch):
             part = slice(start, start + batch)
-            trainer.step(rows[order[:, part]], labels[order_there[:, part]], (1 + math.cos(math.pi * step / total)) / 2)
+            trainer.step(taught[:, part], truth[:, part], (1 + math.cos(math.pi * step / total)) / 2)
             step += 1
         after_epoch()
     return Probes(trainer.weight, trainer.bias)

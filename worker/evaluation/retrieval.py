@@ -21,6 +21,8 @@ from worker.stages.randomness import numpy_generator
 SHOWN = 8
 """Neighbours a row of the picture shows."""
 THUMBNAIL = 96
+_CELLS = 1 << 24
+"""Similarities ranked at a time; ranking takes several times their memory."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def retrieved(features: Features, split: ProbeSplit, neighbours: int) -> Retriev
     theirs, truth = labels[rest.to(features.device)], labels[held.to(features.device)]
     scores, precision, nearest = [], [], []
     done = 0
-    for similarity in cosine_blocks(features, held, rest):
+    for similarity in cosine_blocks(features, held, rest, _CELLS):
         wanted = truth[done : done + len(similarity)]
         scores.append(votes(similarity, theirs, neighbours, len(split.classes)))
         precision.append(average_precision(similarity, theirs == wanted[:, None]))

@@ -25,7 +25,7 @@ class RecomputedFeatures:
     """No cache at all: the network runs again for whatever rows are asked for."""
 
     def __init__(self, network: FrozenNetwork, store: ImageStore, tap: str, side: int, dim: int) -> None:
-        self.count, self.dim, self.device = len(IMAGES), dim, CPU
+        self.count, self.dim, self.device, self.rows_on = len(IMAGES), dim, CPU, CPU
         self._network, self._store, self._tap, self._side = network, store, tap, side
 
     def take(self, rows: Tensor) -> Tensor:

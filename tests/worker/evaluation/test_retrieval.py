@@ -41,7 +41,7 @@ def split_of(labels: list[int], held_out: list[bool]) -> ProbeSplit:
 
 
 def test_queries_find_their_like_among_the_images_that_teach(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.evaluation.knn._CELLS", 4)
+    monkeypatch.setattr("worker.evaluation.retrieval._CELLS", 4)
     angles = np.deg2rad([0, 10, 20, 90, 100, 110, 4, 96])
     features = ResidentFeatures(torch.tensor(np.stack([np.cos(angles), np.sin(angles)], 1), dtype=torch.float32))
     split = split_of([0, 0, 1, 1, 1, 0, 0, 1], [False] * 6 + [True] * 2)

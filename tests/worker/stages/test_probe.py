@@ -1,3 +1,4 @@
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,14 @@ def test_the_full_size_taps_are_the_published_ones(tmp_path: Path) -> None:
     columns = sheet.facts["columns"]
     assert [facts["dim"] for facts in columns.values()] == [9600, 9216, 9600, 9600, 9216]
     assert [facts["shape"][1] for facts in columns.values()] == [10, 6, 5, 5, 6]
+
+
+def test_the_rule_of_ten_chooses_the_judges(tmp_path: Path, store: ImageStore, checkpoint: Path) -> None:
+    judged(tmp_path / "out", linear(epochs=1, split=LabelSplit(rule="md5-mod-10")), store, checkpoint)
+    images = json.loads((tmp_path / "out/evaluation/images.json").read_text())
+    taking_part = [path for path in store.paths if path not in ("005.png", "006.png")]
+    expected = [path for path in taking_part if int(hashlib.md5(path.encode()).hexdigest(), 16) % 10 == 0]
+    assert images == expected
 
 
 def test_top_5_comes_with_more_than_five_classes(tmp_path: Path, checkpoint: Path) -> None:
