@@ -44,7 +44,7 @@ class FrozenLayers:
         ends[POOL5] = len(backbone.features)
         widths: dict[str, int] = {}
         layers = list(backbone.features)
-        head = _classifier(checkpoint)
+        head = _classifier(checkpoint) if record.classes else None
         if head is not None:
             layers += [head.avgpool, nn.Flatten(), *head.classifier]
             activations = [place + 1 for place, layer in enumerate(layers) if isinstance(layer, nn.ReLU)]
