@@ -78,15 +78,14 @@ def views(images: Tensor, plan: ViewPlan, crop: int) -> Tensor:
 
 def resized_crops(images: Tensor, plan: ViewPlan, crop: int) -> Tensor:
     """Each image's rectangle as a square of `crop` pixels, bilinearly, mirrored where that was drawn."""
-    side = images.shape[-1]
-    scale = plan.size / side
-    affine = torch.zeros((len(images), 2, 3))
-    # The sampling grid spans -1..1 over the image, x before y.
-    affine[:, 0, 0] = torch.where(plan.mirrored, -scale[:, 1], scale[:, 1])
-    affine[:, 1, 1] = scale[:, 0]
-    affine[:, :, 2] = ((2 * plan.corner + plan.size) / side - 1).flip(1)
-    there = affine.to(images.device, non_blocking=True)
-    grid = functional.affine_grid(there, [len(images), 3, crop, crop], align_corners=False)
+    scale = plan.size / images.shape[-1]
+    # The sampling grid spans -1..1 over the image.
+    centre = 2 * plan.corner / images.shape[-1] + scale - 1
+    scale = torch.stack([scale[:, 0], torch.where(plan.mirrored, -scale[:, 1], scale[:, 1])], dim=1)
+    places = (2 * torch.arange(crop) + 1) / crop - 1
+    down, right = (centre[..., None] + scale[..., None] * places).to(images.device, non_blocking=True).unbind(1)
+    shape = (len(images), crop, crop)
+    grid = torch.stack([right[:, None, :].expand(shape), down[:, :, None].expand(shape)], dim=-1)
     return functional.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
 
 
@@ -122,12 +121,19 @@ def hue_turns(hue: Tensor) -> Tensor:
 
 
 def blurred(images: Tensor, sigma: Tensor) -> Tensor:
-    """float32 (N, 3, s, s), each by a Gaussian of its own deviation, pixels; what is outside counts nothing."""
-    places = torch.arange(images.shape[-1], dtype=torch.float32, device=images.device)
-    nearness = -((places[:, None] - places) ** 2) / 2
-    variance = sigma.square().to(images.device, non_blocking=True)
-    weights = (nearness / variance[:, None, None]).softmax(-1)[:, None]
-    return weights @ images @ weights.mT
+    """float32 (N, 3, s, s), each by a Gaussian of its own deviation in pixels, no more than `SIGMA` allows.
+
+    The edge is continued outwards; the Gaussian ends at three times the largest deviation.
+    """
+    count, channels, side, _ = images.shape
+    reach = math.ceil(3 * SIGMA[1] * side / SIGMA_SIDE)
+    apart = torch.arange(-reach, reach + 1)
+    weights = (-(apart**2) / (2 * sigma.square()[:, None])).softmax(-1)
+    kernels = weights.repeat_interleave(channels, 0)[:, None].to(images.device, non_blocking=True)
+    padded = functional.pad(images.reshape(1, -1, side, side), (reach, reach, reach, reach), mode="replicate")
+    groups = count * channels
+    down = functional.conv2d(padded, kernels[..., None], groups=groups)
+    return functional.conv2d(down, kernels[:, :, None], groups=groups).view_as(images)
 
 
 def _draw_sizes(config: SimclrConfig, count: int, generator: Generator) -> Tensor:
