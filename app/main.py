@@ -19,11 +19,13 @@ from app.journal import endpoints as journal
 from app.leaderboard import endpoints as leaderboard
 from app.middleware import BodyLimit, SecurityHeaders
 from app.runs import endpoints as runs
+from app.runs import sweeps
 from app.settings import Settings, get_settings
 
 MODULES = (
     datasets,
     runs,
+    sweeps,
     journal,
     results,
     checkpoints,

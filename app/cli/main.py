@@ -66,22 +66,33 @@ def demo(
 @app.command()
 def submit(
     dataset: Annotated[str, typer.Argument(help="The dataset's id or name.")],
+    method: Annotated[
+        str | None, typer.Option(help="cc, cc+hog, cc+random, regression, supervised or pretext. Default: cc.")
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="paper, small or demo.")] = None,
     config: Annotated[str | None, typer.Option(help="Overrides as JSON, or @file.")] = None,
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One override: cluster.k=100. Repeatable.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="A name for the run.")] = None,
+    k: Annotated[
+        list[int] | None, typer.Option("--k", help="Clusters. Repeatable: a run for each, which share their teacher.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="A name for the run; of several, the beginning.")] = None,
     device: Annotated[str | None, typer.Option(help="any, cpu or cuda.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Stay and show how it goes.")] = False,
     url: Url = URL,
 ) -> None:
-    """Ask for a run; prints its id."""
+    """Ask for a run, or for one of each --k; prints their ids."""
     with PassdownClient(url) as client:
+        fields = {"method": method, "preset": preset, "name": name, "device": device}
         overrides = config_of(config, setting or [])
-        run = client.create_run(dataset, preset=preset, config=overrides, name=name, device=device)
-        out.print(run.id)
-        if watch:
+        if k:
+            made = client.create_sweep(dataset, k, config=overrides, **fields)
+        else:
+            made = [client.create_run(dataset, config=overrides, **fields)]
+        for run in made:
+            out.print(run.id)
+        for run in made if watch else ():
             watch_run(client, run.id)
 
 

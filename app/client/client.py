@@ -98,6 +98,20 @@ class PassdownClient:
         headers = {"Idempotency-Key": key or str(uuid.uuid4())}
         return Run.model_validate(self._send("POST", "/runs", json=given, headers=headers))
 
+    def create_sweep(
+        self,
+        dataset: str | None,
+        k: Sequence[int],
+        *,
+        key: str | None = None,
+        **fields: Any,  # noqa: ANN401 (whatever POST /runs takes)
+    ) -> list[Run]:
+        """A run for each number of clusters; what they have in common is done once."""
+        run = {name: value for name, value in {"dataset": dataset, **fields}.items() if value is not None}
+        headers = {"Idempotency-Key": key or str(uuid.uuid4())}
+        answer = self._send("POST", "/sweeps", json={"run": run, "k": list(k)}, headers=headers)
+        return [Run.model_validate(made) for made in answer["runs"]]
+
     def run(self, ref: str) -> Run:
         return Run.model_validate(self._get(f"/runs/{ref}"))
 

@@ -71,9 +71,14 @@ class Hand:
         """Finish everything that is or becomes ready; returns the stages that were really run."""
         done = []
         while queued := self.queued() or self.wake():
-            self.finish(self.claim(queued[0]))
+            self.finish(self.claim(queued[0], self._oldest(queued[0])))
             done.append(queued[0])
         return done
+
+    def _oldest(self, name: str) -> uuid.UUID:
+        with self.sessions() as session:
+            query = select(Stage.id).where(Stage.name == name, Stage.state == StageState.queued)
+            return session.scalars(query.order_by(Stage.queued_at).limit(1)).one()
 
     def wake(self) -> list[str]:
         """The scheduler's look at stages that waited for the same work elsewhere; what is queued then."""

@@ -23,6 +23,17 @@ def test_submit_prints_the_runs_id_alone(
 
 
 @pytest.mark.usefixtures("cells")
+def test_submit_takes_a_method_and_several_ks(
+    command: Command, client: PassdownClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("submit", "cells", "--preset", "demo", "--method", "cc+hog", "--k", "2", "--k", "3") == 0
+    runs = [client.run(ref) for ref in capsys.readouterr().out.split()]
+    assert runs[0].stages[0].name == "hog"
+    ks = [(stage.model_extra or {})["config"]["k"] for run in runs for stage in run.stages if stage.name == "cluster"]
+    assert ks == [2, 3]
+
+
+@pytest.mark.usefixtures("cells")
 def test_watch_ends_with_zero_only_when_the_run_succeeded(
     command: Command, client: PassdownClient, hand: Hand, capsys: pytest.CaptureFixture[str]
 ) -> None:
