@@ -1,16 +1,15 @@
 """The methods by name, each as the steps that make its checkpoint."""
 
 from pathlib import Path
+from typing import Any
 
+from benchmarks.quality_pretexts import pretext_of, schedule_of
 from benchmarks.quality_recipe import Recipe
 from benchmarks.quality_steps import Step, Steps
 from worker.config.classify import ClassifyConfig
 from worker.config.cluster import ClusterConfig
 from worker.config.extract import ExtractConfig
 from worker.config.label import LabelConfig
-from worker.config.pretext import AnyPretext
-from worker.config.pretext.jigsaw import JigsawConfig, JigsawPlusConfig
-from worker.config.pretext.rotation import RotationConfig
 from worker.config.pretrain import PretrainConfig
 from worker.config.schedule import TrainingSchedule
 from worker.config.sources import ClassLabelsConfig, InitialiseConfig
@@ -49,7 +48,7 @@ class Methods:
             source = name.removeprefix("cc+")
             of_student = source.startswith(("cc+", "random"))
             return self._student(name, self.checkpoint(source), of_student=of_student)["student"]
-        return self._taught(name, self._pretext(name.removeprefix("vgg-")), big=name.startswith("vgg-"))["teacher"]
+        return self._taught(name)["teacher"]
 
     def _untrained(self, *, calibrate: bool) -> Step:
         recipe = self._recipe
@@ -111,48 +110,32 @@ class Methods:
         inputs = {"store": store, "features": features, "centroids": centres}
         return self._steps.take(f"label.{name}", label.run, LabelConfig(), label.LabelInputs, inputs)["labels"]
 
-    def _taught(self, name: str, pretext: AnyPretext, *, big: bool) -> Step:
+    def _taught(self, name: str) -> Step:
         recipe = self._recipe
+        big, task = name.startswith("vgg-"), name.removeprefix("vgg-")
+        pretext = pretext_of(task, recipe)
+        minutes = self._minutes * (BIG_SHARE if big else TEACHER_SHARE)
         config = PretrainConfig(
             backbone=recipe.big if big else recipe.student,
             pretext=pretext,
-            schedule=_for_minutes(recipe.teacher_schedule, self._minutes * (BIG_SHARE if big else TEACHER_SHARE)),
+            schedule=_for_minutes(schedule_of(task, recipe.teacher_schedule), minutes),
+            holdout=0.05,
             seed=recipe.seed,
         )
         inputs = {"store": self._store}
         step = self._steps.take(f"pretrain.{name}", pretrain.run, config, pretrain.PretrainInputs, inputs)
-        summary = step.facts["summary"]["teacher"]
-        right = (
-            f", {summary['accuracy']:.1%} right (chance {summary['chance_accuracy']:.1%})"
-            if summary["accuracy"]
-            else ""
-        )
-        self.told[name] = f"{summary['epochs']:.0f} epochs of {pretext.task}, loss {summary['loss']:.3f}{right}"
+        self.told[name] = _told(step.facts["summary"]["teacher"])
         return step
 
-    def _pretext(self, name: str) -> AnyPretext:
-        recipe = self._recipe
-        puzzles = {
-            "side": recipe.puzzle_side,
-            "crop": recipe.puzzle_crop,
-            "tile": recipe.tile,
-            "jitter": recipe.jitter,
-            "channel_jitter": 1,
-            "random_crop": True,
-            "permutations": recipe.permutations,
-            "min_hamming": 5,
-            "head": recipe.puzzle_head,
-            "puzzles_per_image": recipe.puzzles_per_image,
-        }
-        match name:
-            case "jigsaw":
-                return JigsawConfig.model_validate(puzzles)
-            case "jigsaw++":
-                return JigsawPlusConfig.model_validate(puzzles)
-            case "rotation":
-                return RotationConfig(side=recipe.view_side, crop=recipe.crop)
-            case _:
-                raise ValueError(f"{name!r} is no method")
+
+def _told(summary: dict[str, Any]) -> str:
+    """Of a pretext training: how long, and how well unseen images are told."""
+    words = f"{summary['epochs']:.0f} epochs of {summary['task']}, held-out loss {summary['holdout_loss']:.3f}"
+    if summary["chance_loss"] is not None:
+        words += f" (chance {summary['chance_loss']:.3f})"
+    if summary["chance_accuracy"] is not None:
+        words += f", {summary['holdout_accuracy']:.1%} right (chance {summary['chance_accuracy']:.1%})"
+    return words
 
 
 def _for_minutes(schedule: TrainingSchedule, minutes: float) -> TrainingSchedule:
