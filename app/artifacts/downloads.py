@@ -1,6 +1,7 @@
 """Files of artifacts over HTTP: resumable, and checkable against their digest."""
 
 import base64
+from http import HTTPStatus
 from pathlib import Path
 
 from fastapi import Request
@@ -27,6 +28,15 @@ def send(request: Request, storage: Storage, artifact: Artifact, name: str) -> R
         there = ", ".join(file["name"] for file in artifact.files)
         raise Problem(404, "file_not_found", f"The {artifact.kind} has no file {name!r}; it has: {there}.")
     return send_path(request, storage.artifact(artifact.sha256) / name, name, file["sha256"])
+
+
+def show(request: Request, storage: Storage, artifact: Artifact, name: str, media_type: str) -> Response:
+    """As `send`, for a browser to show rather than to keep."""
+    answer = send(request, storage, artifact, name)
+    if answer.status_code == HTTPStatus.OK:
+        answer.headers["Content-Type"] = media_type
+        answer.headers["Content-Disposition"] = f'inline; filename="{name}"'
+    return answer
 
 
 def send_format(request: Request, storage: Storage, artifact: Artifact, file_format: str) -> Response:

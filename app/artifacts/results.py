@@ -1,6 +1,7 @@
 """The files a run was made for."""
 
 from fastapi import APIRouter, Request, Response
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.artifacts import downloads
@@ -9,9 +10,12 @@ from app.artifacts.tables import Artifact
 from app.dependencies import CurrentStorage, Db
 from app.problems import Problem
 from app.runs.lookup import artifacts_of, get_run
-from worker.config.pipeline import ArtifactKind
+from app.runs.tables import Run, Stage, StageState
+from worker.config.pipeline import ArtifactKind, StageName
 
 router = APIRouter(prefix="/runs/{run}", tags=["results"])
+
+PREVIEW_FILE = "preview.png"
 
 
 @router.head("/weights", include_in_schema=False)
@@ -21,6 +25,17 @@ def download_weights(
 ) -> Response:
     """The distilled AlexNet: `safetensors`, `onnx`, `pt2`, `torchvision` where it fits, or its `model_card`."""
     return downloads.send_format(request, storage, _result(session, run, ArtifactKind.weights), format)
+
+
+@router.head("/preview", include_in_schema=False)
+@router.get("/preview", response_class=Response)
+def read_preview(run: str, request: Request, session: Db, storage: CurrentStorage) -> Response:
+    """Examples of the run's pretext task as one PNG, from the moment its `pretrain` stage has ended."""
+    found = get_run(session, run)
+    for artifact in artifacts_of(session, found.id):
+        if artifact.role == "teacher" and any(file["name"] == PREVIEW_FILE for file in artifact.files):
+            return downloads.show(request, storage, artifact, PREVIEW_FILE, "image/png")
+    raise Problem(404, "preview_not_found", f"{_why_no_preview(session, found)} The run is {found.state}.")
 
 
 @router.get("/report")
@@ -33,6 +48,17 @@ def list_report_files(run: str, session: Db) -> FilesOut:
 @router.get("/report/{name}", response_class=Response)
 def download_report_file(run: str, name: str, request: Request, session: Db, storage: CurrentStorage) -> Response:
     return downloads.send(request, storage, _result(session, run, ArtifactKind.report), name)
+
+
+def _why_no_preview(session: Session, run: Run) -> str:
+    state = session.scalars(
+        select(Stage.state).where(Stage.run_id == run.id, Stage.name == StageName.pretrain)
+    ).one_or_none()
+    if state is None:
+        return "The run has no preview: it trains on no pretext task."
+    if state == StageState.succeeded:
+        return "The run has no preview: its teacher was trained before previews were made."
+    return f"The run has no preview yet: it comes when the stage `pretrain` has succeeded, which is {state}."
 
 
 def _result(session: Session, ref: str, kind: ArtifactKind) -> Artifact:

@@ -17,6 +17,7 @@ from worker.config.pretrain import PretrainConfig
 from worker.config.reasons import Reason
 from worker.data.loader import BatchLoader
 from worker.data.store import ImageStore
+from worker.pictures.preview import PREVIEW_FILE, preview
 from worker.pretext.task import Examples, PretextNetwork, PretextTask, Scored
 from worker.pretext.tasks import pretext_task
 from worker.stages.contract import Context, Inputs, Produced, Result, StageError
@@ -48,10 +49,12 @@ def run(config: PretrainConfig, inputs: PretrainInputs, context: Context) -> Pre
     config = _resolved_by_store(config, store)
     pretext = _task(config)
     pretext.prepare(store, context)
+    teacher = context.workdir / "teacher"
+    _write_preview(pretext, config, store, teacher)
     task = PretextTraining(config, store, pretext)
     facts, config = train(task, config, store.digest, device, context)
     facts |= {"task": config.pretext.task, "dataset": store.digest, "images": store.count, **pretext.facts()}
-    return PretrainResult(teacher=_write(pretext, config, facts, context.workdir / "teacher"))
+    return PretrainResult(teacher=_write(pretext, config, facts, teacher))
 
 
 class PretextTraining:
@@ -133,6 +136,13 @@ def _task(config: PretrainConfig) -> PretextTask:
         arch, task = config.backbone.arch, config.pretext.task
         message = f"What {task} cuts from images of {config.pretext.side} px is too small for {arch}: {error}."
         raise StageError(Reason.images_too_small, message) from error
+
+
+def _write_preview(pretext: PretextTask, config: PretrainConfig, store: ImageStore, folder: Path) -> None:
+    with machine_errors("writing the preview"):
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = preview(pretext, store, int(config.pretext.side), config.seed)
+        picture.save(folder / PREVIEW_FILE, optimize=True)
 
 
 def _write(pretext: PretextTask, config: PretrainConfig, facts: dict[str, Any], folder: Path) -> Produced:

@@ -1,6 +1,7 @@
 """The report of a run: what was trained, how the clusters look, what the numbers show, how to load the weights."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from worker.data.store import ImageStore
 from worker.evaluation.record import Evaluation
 from worker.pictures.contact_sheet import ClusterRow, contact_sheet, largest_clusters
 from worker.pictures.filters import filter_picture, first_filters
+from worker.pictures.preview import PREVIEW_FILE
 from worker.stages.contract import Context, Inputs, Produced, Result, StageError
 from worker.stages.frozen import opened_checkpoint
 from worker.stages.machine_errors import machine_errors
@@ -36,7 +38,10 @@ class ReportResult(Result):
 
 
 def run(config: ReportConfig, inputs: ReportInputs, context: Context) -> ReportResult:
-    """Writes `report.md`, `clusters.png` and `conv1.png`; what was not given is left out of the words."""
+    """Writes `report.md`, `clusters.png`, `conv1.png`, and the teacher's `preview.png` if it has one.
+
+    What was not given is left out of the words.
+    """
     context.resolved(config)
     store = ImageStore.open(inputs.store)
     labels = _read_labels(inputs.labels, store)
@@ -53,7 +58,8 @@ def run(config: ReportConfig, inputs: ReportInputs, context: Context) -> ReportR
         filters = {name: first_filters(backbone) for name, (_, backbone) in panels.items()}
         filter_picture(filters).save(folder / "conv1.png", optimize=True)
         record = teacher[0] if teacher else None
-        text = report_words(store, labels, student[0], record, clustering, evaluation)
+        preview = _copied_preview(inputs.teacher, folder)
+        text = report_words(store, labels, student[0], record, clustering, evaluation, preview)
         (folder / "report.md").write_text(text, encoding="utf-8")
     context.progress(1, 1, "reports")
     summary = {"clusters_shown": len(rows), "evaluated": bool(evaluation and evaluation.labelled)}
@@ -76,6 +82,14 @@ def _read_evaluation(folder: Path) -> Evaluation:
         return Evaluation.model_validate_json((folder / "evaluation.json").read_text())
     except (OSError, ValidationError) as error:
         raise StageError(Reason.artifact_corrupt, f"The evaluation can't be read: {error}.") from error
+
+
+def _copied_preview(teacher: Path | None, folder: Path) -> str | None:
+    """The file's name, where the teacher has a preview: imported weights have none."""
+    if teacher is None or not (teacher / PREVIEW_FILE).is_file():
+        return None
+    shutil.copyfile(teacher / PREVIEW_FILE, folder / PREVIEW_FILE)
+    return PREVIEW_FILE
 
 
 def _sheet(config: ReportConfig, store: ImageStore, rows: list[ClusterRow], labels: LabelSet) -> Image.Image:

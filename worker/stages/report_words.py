@@ -33,6 +33,7 @@ def report_words(
     teacher: CheckpointRecord | None,
     clustering: ClusteringFacts | None,
     evaluation: Evaluation | None,
+    preview: str | None,
 ) -> str:
     """The whole of report.md; what is None is left out."""
     told = evaluation_words(evaluation) if evaluation else ["No evaluation was made: look at the clusters."]
@@ -46,6 +47,7 @@ def report_words(
         "",
         *_training(student, teacher),
         "",
+        *_preview(preview),
         "## Clusters",
         "",
         *_clusters(labels, clustering),
@@ -73,6 +75,13 @@ def _training(student: CheckpointRecord, teacher: CheckpointRecord | None) -> li
     rows.append(_training_row("student", student))
     sentences = [*(_about_teacher(teacher) if teacher else []), *_about_student(student)]
     return [*table([*header, "training accuracy (chance)"], rows), "", *sentences]
+
+
+def _preview(name: str | None) -> list[str]:
+    if name is None:
+        return []
+    words = "Examples of the teacher's task, made of images of the dataset before its training began."
+    return ["## What the teacher saw", "", f"![Examples of the task]({name})", "", words, ""]
 
 
 def _training_row(name: str, record: CheckpointRecord) -> list[str]:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from models.checkpoint import load_checkpoint
 from models.config import Arch, BackboneConfig
@@ -12,6 +13,8 @@ from worker.config.pipeline import ArtifactKind
 from worker.config.pretext.jigsaw import JigsawPlusConfig
 from worker.config.pretrain import PretrainConfig
 from worker.config.reasons import Reason
+from worker.data.store import ImageStore
+from worker.pictures.preview import preview
 from worker.pretext.permutations import make_permutations
 from worker.pretext.tasks import pretext_task
 from worker.stages.contract import Produced, StageError
@@ -33,6 +36,15 @@ def test_the_teacher_is_a_checkpoint_that_says_what_it_is(tmp_path: Path) -> Non
     assert record.pixels == ImagePixels(std=1.0)
     assert record.backbone == config.backbone
     assert backbone(torch.zeros(1, 3, 36, 36)).shape[:2] == (1, 64)
+
+
+def test_examples_of_the_task_lie_beside_the_weights(tmp_path: Path) -> None:
+    config = puzzle_config()
+    store = striped_store(tmp_path / "store", 12, 48)
+    teacher = _teach(store, config, tmp_path / "work")
+    expected = preview(pretext_task(config), ImageStore.open(store), side=48, seed=config.seed)
+    with Image.open(teacher.path / "preview.png") as shown:
+        assert shown.tobytes() == expected.tobytes()
 
 
 def test_the_summary_tells_accuracy_loss_and_chance(tmp_path: Path) -> None:

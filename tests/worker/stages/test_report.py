@@ -67,6 +67,17 @@ def test_tells_the_whole_run(tmp_path: Path) -> None:
     assert 'net = load_alexnet("alexnet.safetensors")' in text
 
 
+def test_what_the_teacher_saw_is_shown_where_that_is_known(tmp_path: Path) -> None:
+    given = Given(tmp_path)
+    without, text = given.report(teacher=given.teacher)
+    assert "What the teacher saw" not in text
+    assert not (without / "preview.png").exists()
+    Image.new("RGB", (4, 3), "red").save(given.teacher / "preview.png")
+    made, text = given.report(teacher=given.teacher)
+    assert (made / "preview.png").read_bytes() == (given.teacher / "preview.png").read_bytes()
+    assert "![Examples of the task](preview.png)" in text
+
+
 def test_without_teacher_centroids_and_evaluation_the_clusters_are_what_to_look_at(tmp_path: Path) -> None:
     _, text = Given(tmp_path).report()
     assert "No evaluation was made: look at the clusters." in text
