@@ -7,6 +7,8 @@ they follow no outline, so their boxes are looser.
 import numpy as np
 from numpy.typing import NDArray
 
+LEAST_SIDE = 8
+"""Pixels; smaller proposals are of no use."""
 RATIOS = (0.4, 1.0, 2.5)
 """Height by width."""
 SMALLEST, SIZES = 0.08, 6
@@ -36,13 +38,14 @@ def _total(size: tuple[int, int], step: float) -> int:
 
 
 def _window_sizes(size: tuple[int, int]) -> list[tuple[float, float]]:
-    """(width, height), the largest first, none larger than the image."""
+    """(width, height), the largest first, none larger than the image, nor narrower than `LEAST_SIDE` if need not be."""
     sides = np.geomspace(1, SMALLEST, SIZES) * np.sqrt(size[0] * size[1])
-    return [
+    windows = [
         (min(size[0], float(side / np.sqrt(ratio))), min(size[1], float(side * np.sqrt(ratio))))
         for side in sides
         for ratio in RATIOS
     ]
+    return [window for window in windows if min(window) >= LEAST_SIDE] or windows[:1]
 
 
 def _places(length: int, window: float, step: float) -> int:

@@ -21,7 +21,7 @@ from worker.config.reasons import Reason
 from worker.config.transfer import VocDetectionProtocol
 from worker.data.annotated import AnnotatedStore
 from worker.data.chunk import die_with_parent
-from worker.evaluation.detectors.grid import grid_boxes
+from worker.evaluation.detectors.grid import LEAST_SIDE, grid_boxes
 from worker.stages.contract import Context, StageError, Stopped
 from worker.stages.machine_errors import machine_errors
 
@@ -29,8 +29,6 @@ Source = Literal["selective_search", "edge", "grid", "given"]
 FloatBoxes = NDArray[np.float32]
 FILE = "proposals.npz"
 """Image id -> float32 (n, 4): x1, y1, x2, y2, pixels of the original image, half-open."""
-LEAST_SIDE = 8
-"""Pixels; smaller proposals are dropped."""
 CHUNK = 16
 _ABOUT = "about"
 

@@ -43,8 +43,7 @@ def detection_task(store: AnnotatedStore, protocol: VocDetectionProtocol, contex
     if not train:
         message = f"No image of the set '{protocol.train_set}' has an object of the classes asked for."
         raise StageError(Reason.bad_labels, message)
-    objects = objects_of(store, listed, classes)
-    if objects.difficult.all():
+    if not any(_has_object(store, image, classes) for image in listed):
         message = f"No image of the set '{protocol.test_set}' has an object of the classes asked for."
         raise StageError(Reason.bad_labels, message)
     proposals = _proposals(store, [*train, *listed], protocol, context)
@@ -53,7 +52,7 @@ def detection_task(store: AnnotatedStore, protocol: VocDetectionProtocol, contex
         classes=classes,
         train=train,
         test=listed,
-        objects=objects,
+        objects=objects_of(store, listed, classes),
         train_proposals=proposals[: len(train)],
         test_proposals=proposals[len(train) :],
         without_objects=len(taught) - len(train),
