@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from tests.worker.evaluation.coloured import CROP, SIDE, coloured_split, coloured_store, write_student
+from tests.worker.evaluation.plain_colours import CROP, SIDE, coloured_split, coloured_store, write_student
 from worker.config.probe import LowShotProtocol
 from worker.data.store import ImageStore
 from worker.evaluation.finetuning import (
@@ -145,7 +145,7 @@ def test_a_new_head_is_alexnet_s_with_two_hidden_layers() -> None:
     kinds = [type(layer).__name__ for layer in head]
     assert kinds == ["Dropout", "Linear", "ReLU", "Dropout", "Linear", "ReLU", "Linear"]
     linears = [layer for layer in head if isinstance(layer, nn.Linear)]
-    stds = [float(layer.weight.std()) for layer in linears]
+    stds = [layer.weight.std().item() for layer in linears]
     assert stds == pytest.approx([(2 / 100) ** 0.5, (2 / 300) ** 0.5, 0.01], rel=0.05)
     assert all(not layer.bias.any() for layer in linears)
 

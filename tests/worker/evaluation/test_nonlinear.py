@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from models.checkpoint import load_classifier
-from tests.worker.evaluation.coloured import CROP, SIDE, coloured_split, coloured_store, write_student
+from tests.worker.evaluation.plain_colours import CROP, SIDE, coloured_split, coloured_store, write_student
 from worker.config.probe import NonlinearProtocol
 from worker.config.reasons import Reason
 from worker.data.store import ImageStore
