@@ -57,7 +57,7 @@ def load_lines(kind: str, name: str, classes: int) -> tuple[str, str]:
     match kind:
         case "safetensors":
             return "from models.load import load_alexnet", f'net = load_alexnet("{name}")'
-        case "teacher":
+        case "convolutions":
             return "from models.load import load_backbone", f'net = load_backbone("{name}")'
         case "torchvision":
             return (

@@ -4,7 +4,7 @@ from models.model_card import load_lines, normalise_line
 from models.pixels import ImagenetPixels, ImagePixels, LabPixels, LightnessPixels
 
 
-@pytest.mark.parametrize("kind", ["safetensors", "teacher", "torchvision", "onnx", "pt2"])
+@pytest.mark.parametrize("kind", ["safetensors", "convolutions", "torchvision", "onnx", "pt2"])
 def test_every_format_loads_in_two_lines_of_python_that_name_the_file(kind: str) -> None:
     lines = load_lines(kind, "the.file", 87)
     compile("\n".join(lines), kind, "exec")

@@ -1,10 +1,9 @@
-from typing import Annotated, Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from models.config import Arch, BackboneConfig
-from worker.config.base import Auto, Config, DatasetFacts
-from worker.config.schedule import TrainingConfig, TrainingSchedule
+from worker.config.base import Config
+from worker.config.student import StudentConfig
 
 
 class ClassifierHeadConfig(Config):
@@ -14,34 +13,12 @@ class ClassifierHeadConfig(Config):
     dropout: float = Field(0.5, ge=0, lt=1)
 
 
-class ClassifyConfig(TrainingConfig):
+class ClassifyConfig(StudentConfig):
     """Cluster classification: the student learns the pseudo-labels from scratch (paper section 3; SPEC section 5)."""
 
-    backbone: BackboneConfig = BackboneConfig(arch=Arch.alexnet)
     head: ClassifierHeadConfig = ClassifierHeadConfig()
-    schedule: TrainingSchedule = TrainingSchedule(epochs=90)
-    side: Annotated[int, Field(ge=48)] | Auto = Field(
-        "auto", description="images are resized to this square first; auto: the store's side"
-    )
-    crop: Annotated[int, Field(ge=48)] | Auto = Field(
-        "auto", description="random crop in training, centre crop after; auto: 227 of 256"
-    )
-    flip: bool = True
-    min_scale: float = Field(1.0, gt=0, le=1, description="crops show at least this share of the crop's side, enlarged")
     grey: float = Field(
         0.0, ge=0, le=1, description="share of images seen in grey, so colour alone can't tell clusters"
     )
     balance: Literal["images", "clusters"] = Field("images", description="draw images, or clusters, uniformly")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    holdout: float = Field(0.05, ge=0, lt=0.5, description="share of images kept to monitor; never trained on")
-
-    @model_validator(mode="after")
-    def _is_alexnet(self) -> Self:
-        if not self.backbone.is_alexnet:
-            raise ValueError("the student is an AlexNet: arch 'alexnet' or 'alexnet-torchvision'")
-        return self
-
-    def resolved(self, facts: DatasetFacts) -> "ClassifyConfig":
-        side = facts.side if self.side == "auto" else self.side
-        crop = round(side * 227 / 256) if self.crop == "auto" else self.crop
-        return self.model_copy(update={"side": side, "crop": crop})

@@ -1,31 +1,17 @@
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from models.config import Arch, BackboneConfig
-from worker.config.base import Auto, DatasetFacts
-from worker.config.schedule import TrainingConfig, TrainingSchedule
+from worker.config.student import StudentConfig
 
 
-class RegressConfig(TrainingConfig):
+class RegressConfig(StudentConfig):
     """Feature distillation: the student regresses the teacher's maps, "[37]" (SPEC 7.3, the details are its [I])."""
 
-    backbone: BackboneConfig = BackboneConfig(arch=Arch.alexnet)
     taps: tuple[Literal["conv1", "conv2", "conv3", "conv4", "conv5"], ...] = Field(("conv4", "conv5"), min_length=1)
-    schedule: TrainingSchedule = TrainingSchedule(epochs=90)
-    side: Annotated[int, Field(ge=48)] | Auto = Field("auto", description="auto: the store's side")
-    crop: Annotated[int, Field(ge=48)] | Auto = Field("auto", description="auto: 227 of 256")
-    flip: bool = True
-    min_scale: float = Field(1.0, gt=0, le=1, description="crops show at least this share of the crop's side, enlarged")
-    holdout: float = Field(0.05, ge=0, lt=0.5, description="share of images kept to monitor; never trained on")
 
     @model_validator(mode="after")
-    def _is_alexnet(self) -> Self:
-        if not self.backbone.is_alexnet:
-            raise ValueError("the student is an AlexNet: arch 'alexnet' or 'alexnet-torchvision'")
+    def _taps_differ(self) -> Self:
+        if len(set(self.taps)) != len(self.taps):
+            raise ValueError("each tap is named once")
         return self
-
-    def resolved(self, facts: DatasetFacts) -> "RegressConfig":
-        side = facts.side if self.side == "auto" else self.side
-        crop = round(side * 227 / 256) if self.crop == "auto" else self.crop
-        return self.model_copy(update={"side": side, "crop": crop})

@@ -13,20 +13,19 @@ from models.backbone import Backbone, build_backbone
 from models.checkpoint import CheckpointRecord, save_checkpoint
 from models.heads import ClassifierHead
 from models.pixels import ImagenetPixels
-from worker.config.base import DatasetFacts
 from worker.config.classify import ClassifyConfig
 from worker.config.pipeline import ArtifactKind
 from worker.config.reasons import Reason
-from worker.data.loader import BatchLoader
 from worker.data.store import ImageStore
 from worker.pretext.task import Examples, Scored, chance_of, told_apart
 from worker.stages.contract import Context, Inputs, Produced, Result, StageError
-from worker.stages.crops import centre_crops, greyed_at_random, mirrored_at_random, random_crops
+from worker.stages.crops import centre_crops, greyed_at_random
 from worker.stages.machine_errors import machine_errors
 from worker.stages.precision import Precision, autocast, usable_device
 from worker.stages.pseudo_labels import PseudoLabels, Split, balanced_order, read_labels, split_images
 from worker.stages.randomness import derived_seed, numpy_generator, torch_generator
 from worker.stages.standalone import main
+from worker.stages.student import batches_in_order, fitted_to, random_views
 from worker.stages.task import Indices
 from worker.stages.training import train
 
@@ -45,7 +44,7 @@ def run(config: ClassifyConfig, inputs: ClassifyInputs, context: Context) -> Cla
     device = usable_device(context.device)
     store = ImageStore.open(inputs.store)
     labels = read_labels(inputs.labels, store.count)
-    config = _resolved_by_store(config, store)
+    config = fitted_to(config, store)
     split = split_images(labels, store.paths, config.holdout, config.seed)
     if len(split.trained) < 2:
         raise StageError(Reason.too_few_images, f"Only {len(split.trained)} labelled images are left to train on.")
@@ -79,12 +78,12 @@ class ClusterTask:
 
     def __init__(self, config: ClassifyConfig, store: ImageStore, labels: PseudoLabels, split: Split) -> None:
         self.store = store
-        self.side = _resolved_size(config.side)
+        self.side = int(config.side)
         self.chance_loss, self.chance_accuracy = chance_of(labels.classes)
         self.looks = 200
         self.network = cluster_classifier(config, labels.classes)
         self._config = config
-        self._crop = _resolved_size(config.crop)
+        self._crop = int(config.crop)
         self._labels = torch.from_numpy(labels.values)
         self._split = split
         self._pixels = ImagenetPixels()
@@ -97,9 +96,7 @@ class ClusterTask:
 
     def examples(self, images: Tensor, indices: Indices, step: int) -> Examples:
         generator = torch_generator(self._config.seed, "crops", step)
-        crops = random_crops(images, self._crop, self._config.min_scale, generator)
-        if self._config.flip:
-            crops = mirrored_at_random(crops, generator)
+        crops = random_views(images, self._config, generator)
         if self._config.grey:
             crops = greyed_at_random(crops, self._config.grey, generator)
         return Examples((self._pixels.apply(crops),), (self._targets(indices, images.device),))
@@ -125,11 +122,9 @@ class ClusterTask:
         return {"holdout_loss": float(loss) / count, "holdout_accuracy": float(correct) / count}
 
     def _held_out(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        held_out, batch = self._split.held_out, self._config.schedule.batch
-        batches = [held_out[start : start + batch] for start in range(0, len(held_out), batch)]
-        with BatchLoader(self.store, batches, self.side, device) as loader:
-            for images, indices in zip(loader, batches, strict=True):
-                yield images, self._targets(indices, device)
+        batch = self._config.schedule.batch
+        for images, indices in batches_in_order(self.store, self._split.held_out, batch, self.side, device):
+            yield images, self._targets(indices, device)
 
     def _targets(self, indices: Indices, device: torch.device) -> Tensor:
         return self._labels[torch.from_numpy(indices)].to(device, non_blocking=True)
@@ -148,23 +143,11 @@ def _head_arguments(config: ClassifyConfig) -> dict[str, Any]:
     return {**config.head.model_dump(), "init": "gaussian" if config.backbone.norm == "lrn" else "he"}
 
 
-def _resolved_by_store(config: ClassifyConfig, store: ImageStore) -> ClassifyConfig:
-    """Raises `StageError(images_too_small)` where the images are smaller than what is to be cut from them."""
-    facts = DatasetFacts(image_count=store.count, side=store.side, class_count=len(store.classes))
-    config = config.resolved(facts)
-    side, crop = _resolved_size(config.side), _resolved_size(config.crop)
-    if side > store.side:
-        raise StageError(Reason.images_too_small, f"`side` is {side}, but the stored images have {store.side} px.")
-    if crop > side:
-        raise StageError(Reason.images_too_small, f"Crops of {crop} px can't be cut from images of {side} px.")
-    return config
-
-
 def _write(network: ClusterClassifier, config: ClassifyConfig, facts: dict[str, Any], folder: Path) -> Produced:
     record = CheckpointRecord(
         role="student",
         backbone=config.backbone,
-        crop=_resolved_size(config.crop),
+        crop=int(config.crop),
         pixels=ImagenetPixels(),
         classes=facts["clusters"],
         head=_head_arguments(config),
@@ -174,11 +157,6 @@ def _write(network: ClusterClassifier, config: ClassifyConfig, facts: dict[str, 
     with machine_errors("writing the student"):
         save_checkpoint(folder, record, network.backbone, network.head)
     return Produced(kind=ArtifactKind.checkpoint, path=folder, summary={"role": record.role, **facts})
-
-
-def _resolved_size(size: int | str) -> int:
-    assert isinstance(size, int)  # `_resolved_by_store` comes first
-    return size
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.backbone import Backbone
-from models.checkpoint import CheckpointError, CheckpointRecord, load_classifier
+from models.checkpoint import CheckpointError, CheckpointRecord, load_checkpoint, load_classifier, load_record
 from models.classifier import Classifier
 from models.exporting import (
     folded_backbone,
@@ -22,6 +22,7 @@ from models.exporting import (
     write_safetensors,
     write_torchvision,
 )
+from models.fold import fold_backbone
 from models.heads import ClassifierHead
 from models.load import load_alexnet, load_backbone
 from models.model_card import FileCard, InputCard, ModelCard, load_lines, normalise_line
@@ -39,6 +40,7 @@ FILE_NAMES: dict[Format, str] = {
     "onnx": "alexnet.onnx",
     "pt2": "alexnet.pt2",
 }
+CONVOLUTIONS_FILE = FILE_NAMES["safetensors"]
 TEACHER_FILE = "teacher.safetensors"
 PROBE_IMAGES = 3
 """Compared on this many random images: another batch size than the one the graphs were traced with."""
@@ -79,8 +81,9 @@ class ExportResult(Result):
 def run(config: ExportConfig, inputs: ExportInputs, context: Context) -> ExportResult:
     """Fold batch norm, write each of `config.formats`, the teacher's convolutions and `model_card.json`, on the CPU.
 
-    A format that doesn't fit the student (torchvision) is left out and logged. Raises StageError: artifact_corrupt for
-    an unreadable checkpoint, bad_config where the student is no AlexNet, diverged where its outputs are not finite,
+    A format that doesn't fit the student (torchvision) is left out and logged; of a student without a head (feature
+    distillation) only the convolutions are written, as safetensors. Raises StageError: artifact_corrupt for an
+    unreadable checkpoint, bad_config where the student is no AlexNet, diverged where its outputs are not finite,
     disk_full. Raises Stopped between files.
     """
     context.resolved(config)
@@ -92,20 +95,29 @@ def run(config: ExportConfig, inputs: ExportInputs, context: Context) -> ExportR
         context.log(f"The {kind} format is left out: {why}.", "warning")
     wanted = [kind for kind in config.formats if kind not in left_out]
     with machine_errors("exporting the weights"), torch.no_grad():
-        probe = _Probe.of(Classifier(backbone, head).eval(), record.crop)
-        folded_record, folded = folded_classifier(record, backbone, head)
-        files = _write_student(wanted, config.opset, folded_record, folded, probe, folder, context)
+        if head is None:
+            files = {"safetensors": _write_convolutions(record, backbone, folder / CONVOLUTIONS_FILE)}
+            parameters = _parameters(fold_backbone(backbone))
+        else:
+            probe = _Probe.of(Classifier(backbone, head).eval(), record.crop)
+            folded_record, folded = folded_classifier(record, backbone, head)
+            files = _write_student(wanted, config.opset, folded_record, folded, probe, folder, context)
+            parameters = _parameters(folded)
         teacher = opened_checkpoint(inputs.teacher) if inputs.teacher is not None else None
         if teacher is not None:
-            files["teacher"] = _write_teacher(*teacher, folder / TEACHER_FILE)
-        card = _card(record, folded, files, left_out, teacher[0] if teacher else None)
+            files["teacher"] = _write_convolutions(*teacher, folder / TEACHER_FILE)
+        card = _card(record, backbone, parameters, files, left_out, teacher[0] if teacher else None)
         (folder / "model_card.json").write_text(card.model_dump_json(indent=2) + "\n")
     return ExportResult(weights=Produced(kind=ArtifactKind.weights, path=folder, summary=_summary(card)))
 
 
-def _opened_student(folder: Path) -> tuple[CheckpointRecord, Backbone, ClassifierHead]:
+def _opened_student(folder: Path) -> tuple[CheckpointRecord, Backbone, ClassifierHead | None]:
     try:
-        record, backbone, head = load_classifier(folder)
+        if not load_record(folder).classes:
+            record, backbone = load_checkpoint(folder)
+            head = None
+        else:
+            record, backbone, head = load_classifier(folder)
     except CheckpointError as error:
         raise StageError(Reason.artifact_corrupt, f"The student can't be read: {error}.") from error
     if not record.backbone.is_alexnet:
@@ -114,6 +126,9 @@ def _opened_student(folder: Path) -> tuple[CheckpointRecord, Backbone, Classifie
 
 
 def _left_out(config: ExportConfig, record: CheckpointRecord) -> dict[str, str]:
+    if not record.classes:
+        why = f"the student has no classifier, its convolutions are in {CONVOLUTIONS_FILE}"
+        return {kind: why for kind in config.formats if kind != "safetensors"}
     misfit = torchvision_misfit(record)
     return {"torchvision": misfit} if misfit is not None and "torchvision" in config.formats else {}
 
@@ -182,11 +197,11 @@ def _onnx_network(path: Path) -> Network | None:
     return lambda images: torch.from_numpy(session.run(["logits"], {"image": images.numpy()})[0])
 
 
-def _write_teacher(record: CheckpointRecord, backbone: Backbone, path: Path) -> FileCard:
+def _write_convolutions(record: CheckpointRecord, backbone: Backbone, path: Path) -> FileCard:
     probe = _Probe.of(backbone, record.crop)
     folded_record, folded = folded_backbone(record, backbone)
     write_safetensors(path, folded_record, dict(folded.state_dict()))
-    return _checked("teacher", path, record.classes, load_backbone(path), probe)
+    return _checked("convolutions", path, record.classes, load_backbone(path), probe)
 
 
 def _checked(kind: str, path: Path, classes: int, network: Network | None, probe: _Probe) -> FileCard:
@@ -208,17 +223,22 @@ def _checked(kind: str, path: Path, classes: int, network: Network | None, probe
     )
 
 
+def _parameters(network: nn.Module) -> int:
+    return sum(value.numel() for value in network.parameters())
+
+
 def _card(
     record: CheckpointRecord,
-    folded: Classifier,
+    backbone: Backbone,
+    parameters: int,
     files: dict[str, FileCard],
     left_out: dict[str, str],
     teacher: CheckpointRecord | None,
 ) -> ModelCard:
     return ModelCard(
         backbone=record.backbone,
-        parameters=sum(value.numel() for value in folded.parameters()),
-        taps=folded.backbone.tap_channels,
+        parameters=parameters,
+        taps=backbone.tap_channels,
         input=InputCard(size=record.crop, pixels=record.pixels, normalise=normalise_line(record.pixels)),
         classes=record.classes,
         files=files,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.backbone import build_backbone
-from models.checkpoint import CheckpointRecord, save_checkpoint
+from models.checkpoint import CheckpointRecord, load_checkpoint, save_checkpoint
 from models.config import BackboneConfig
 from models.heads import ClassifierHead
 from models.load import load_alexnet, load_backbone
@@ -158,3 +158,21 @@ def test_it_stops_between_files(student: Path, tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         run(ExportConfig(formats=("safetensors", "pt2")), ExportInputs(student=student), context)
     assert [path.name for path in (tmp_path / "work" / "weights").iterdir()] == ["alexnet.safetensors"]
+
+
+def test_of_a_student_without_a_head_the_convolutions_are_written(
+    tmp_path: Path, student: Path, context: LocalContext
+) -> None:
+    record, backbone = load_checkpoint(student)
+    save_checkpoint(tmp_path / "headless", record.model_copy(update={"classes": 0, "head": {}}), backbone, None)
+    result = run(ExportConfig(), ExportInputs(student=tmp_path / "headless"), context)
+    card = card_of(result)
+    assert sorted(path.name for path in result.weights.path.iterdir()) == ["alexnet.safetensors", "model_card.json"]
+    assert card.classes == 0
+    assert set(card.left_out) == {"torchvision", "onnx", "pt2"}
+    assert "no classifier" in card.left_out["onnx"]
+    assert card.files["safetensors"].load[1] == 'net = load_backbone("alexnet.safetensors")'
+    exported = load_backbone(result.weights.path / "alexnet.safetensors")
+    assert card.parameters == sum(value.numel() for value in exported.parameters())
+    images = noise(2, record.crop)
+    torch.testing.assert_close(exported(images), backbone(images), rtol=1e-3, atol=1e-4)
