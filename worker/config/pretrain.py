@@ -14,8 +14,8 @@ class PretrainConfig(TrainingConfig):
     pretext: AnyPretext = JigsawPlusConfig()
     schedule: TrainingSchedule = TrainingSchedule(epochs=70)
     holdout: float = Field(0.0, ge=0, lt=0.5, description="share of images kept to monitor; never trained on")
-    online_knn: int = Field(
-        0, ge=0, description="times during the training that nearest neighbours are looked at, where labels exist"
+    online_knn: bool = Field(
+        False, description="tell now and then how many labelled images their nearest neighbours name right"
     )
 
     def resolved(self, facts: DatasetFacts) -> "PretrainConfig":

@@ -17,6 +17,8 @@ from worker.config.pretrain import PretrainConfig
 from worker.config.reasons import Reason
 from worker.data.loader import BatchLoader
 from worker.data.store import ImageStore
+from worker.evaluation.online import online_knn, online_split
+from worker.evaluation.taps import View
 from worker.pictures.preview import PREVIEW_FILE, preview
 from worker.pretext.task import Examples, PretextNetwork, PretextTask, Scored
 from worker.pretext.tasks import pretext_task
@@ -32,6 +34,8 @@ from worker.stages.training import train
 
 LOOKS = 20
 """How many times over a training the held-out images are looked at."""
+ONLINE_TAP = "conv4"
+"""The layer whose clusters become labels."""
 
 
 class PretrainInputs(Inputs):
@@ -71,6 +75,7 @@ class PretextTraining:
         self._pretext = pretext
         held = held_out(store.paths, config.holdout, config.seed)
         self._trained, self._held_out = np.flatnonzero(~held), np.flatnonzero(held)
+        self._labelled = online_split(store, config.seed) if config.online_knn else None
 
     def epoch_order(self, epoch: int) -> Indices:
         return numpy_generator(self._config.seed, "epoch", epoch).permutation(self._trained)
@@ -81,9 +86,23 @@ class PretextTraining:
     def score(self, outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Scored:
         return self._pretext.score(outputs, targets)
 
-    @torch.no_grad()
     def monitor(self, network: nn.Module, precision: Precision) -> dict[str, float]:
-        """Loss, and accuracy where there is one, on images never trained on; the same examples at every look."""
+        """On images never trained on, and by labels where that was asked for; the same images at every look."""
+        return self._on_held_out(network, precision) | self._by_neighbours(precision)
+
+    def _by_neighbours(self, precision: Precision) -> dict[str, float]:
+        """An early verdict on the backbone; nothing learns from the labels."""
+        if self._labelled is None:
+            return {}
+        backbone, pixels = self.network.backbone, self._pretext.pixels
+        view = View(self.side, int(self._config.pretext.crop))
+        device = next(backbone.parameters()).device
+        found = online_knn(backbone, pixels, self.store, self._labelled, view, ONLINE_TAP, device, precision)
+        return {"online_knn": found}
+
+    @torch.no_grad()
+    def _on_held_out(self, network: nn.Module, precision: Precision) -> dict[str, float]:
+        """Loss, and accuracy where there is one."""
         network.eval()
         losses: list[Tensor] = []
         correct: list[Tensor] = []

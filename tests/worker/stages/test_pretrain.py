@@ -8,12 +8,12 @@ from PIL import Image
 from models.checkpoint import load_checkpoint
 from models.config import Arch, BackboneConfig
 from models.pixels import ImagePixels
-from tests.worker.stages.striped import puzzle_config, striped_store, with_pretext
+from tests.worker.stages.striped import puzzle_config, same_weights, striped_images, striped_store, with_pretext
 from worker.config.pipeline import ArtifactKind
 from worker.config.pretext.jigsaw import JigsawPlusConfig
 from worker.config.pretrain import PretrainConfig
 from worker.config.reasons import Reason
-from worker.data.store import ImageStore
+from worker.data.store import ImageStore, write_store
 from worker.pictures.preview import preview
 from worker.pretext.permutations import make_permutations
 from worker.pretext.tasks import pretext_task
@@ -117,3 +117,29 @@ def test_impossible_permutations_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="Only 9 permutations") as caught:
         _teach(striped_store(tmp_path / "store", 4, 48), config, tmp_path / "work")
     assert caught.value.reason is Reason.bad_config
+
+
+def test_held_out_images_and_neighbours_are_looked_at_now_and_then(tmp_path: Path) -> None:
+    """Twice the same training: who looks changes nothing."""
+    store = tmp_path / "store"
+    paths = [f"{index:03}.png" for index in range(80)]
+    write_store(store, striped_images(80, 48), paths, ["left" if index % 2 else "right" for index in range(80)])
+    config = puzzle_config(epochs=4, batch=16).model_copy(update={"holdout": 0.3})
+    blind, looking = LocalContext(tmp_path / "blind"), LocalContext(tmp_path / "looking")
+    first = run(config, PretrainInputs(store=store), blind).teacher
+    second = run(config.model_copy(update={"online_knn": True}), PretrainInputs(store=store), looking).teacher
+    assert same_weights(first.path, second.path)
+    knn = [value for name, _, value in looking.metrics if name == "online_knn"]
+    assert len(knn) == 4
+    assert all(0 <= value <= 1 for value in knn)
+    losses = [value for name, _, value in blind.metrics if name == "holdout_loss"]
+    assert len(losses) == 4
+    assert second.summary["holdout_loss"] == losses[-1]
+    assert 0 <= second.summary["holdout_accuracy"] <= 1
+
+
+def test_neighbours_are_left_out_where_there_are_no_labels(tmp_path: Path) -> None:
+    context = LocalContext(tmp_path / "work")
+    config = puzzle_config(epochs=1).model_copy(update={"online_knn": True})
+    run(config, PretrainInputs(store=striped_store(tmp_path / "store", 12, 48)), context)
+    assert "online_knn" not in {name for name, _, _ in context.metrics}
