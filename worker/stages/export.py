@@ -180,7 +180,7 @@ def _read_back(kind: Format, path: Path, classes: int) -> Network | None:
 
 
 def _torchvision_network(path: Path, classes: int) -> Network:
-    from torchvision.models import alexnet  # type: ignore[import-untyped]
+    from torchvision.models import alexnet
 
     with torch.device("meta"):
         net = alexnet(num_classes=classes)
