@@ -98,6 +98,7 @@ def _result(
         facts=_facts(protocol, backbone, task, measured),
         deviations=deviations(protocol, task),
         trunk_unchanged=all(bool(one.unchanged) for one in measured) if protocol.frozen else None,
+        protocol=protocol,
     )
 
 

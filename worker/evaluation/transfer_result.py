@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.config.scores import Cell
+from worker.config.transfer import TransferProtocol
 
 
 @dataclass(frozen=True)
@@ -29,3 +30,5 @@ class TransferResult:
     protocol has such a one; two checkpoints are compared by it in pairs."""
     trunk_unchanged: bool | None = None
     """Digest of frozen layers equal before and after; None where nothing is frozen."""
+    protocol: TransferProtocol | None = None
+    """What was measured, with no `"auto"` left; None where the protocol that was asked for has none."""

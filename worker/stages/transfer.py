@@ -101,7 +101,7 @@ def _sheet(
         cells=dict(result.cells),
         further={metric: dict(cells) for metric, cells in result.further.items()},
         confidence=protocol.confidence,
-        config=protocol.model_dump(mode="json"),
+        config=(result.protocol or protocol).model_dump(mode="json"),
         facts={**result.facts, "left_out_at_registration": store.problems},
         deviations=tuple(result.deviations),
         dataset=store.digest,

@@ -81,6 +81,15 @@ def test_says_what_was_measured_and_how_it_differs_from_the_paper(tmp_path: Path
     assert context.done == (6 + 2 * 4, 6 + 2 * 4, "steps")
 
 
+def test_the_protocol_comes_back_with_no_auto_left(tmp_path: Path) -> None:
+    context = LocalContext(tmp_path / "work")
+    result = measured(tmp_path, changed(precision="auto", proposals_source="auto", iterations=1), context)
+    assert isinstance(result.protocol, VocDetectionProtocol)
+    assert result.protocol.proposals_source == "selective_search"
+    assert result.protocol.precision in ("fp32", "bf16")
+    assert context.config == TransferConfig(protocol=result.protocol)
+
+
 def test_cells_hold_the_interval_and_every_seed(tmp_path: Path) -> None:
     result = measured(tmp_path, changed(seeds=(3, 8), iterations=40))
     for cell in result.cells.values():
