@@ -45,6 +45,17 @@ class Fcn(nn.Module):
             enlarged: Tensor = rows @ cells.float() @ columns.T
         return enlarged
 
+    @torch.no_grad()
+    def settle(self, images: Tensor) -> None:
+        """Scale fc6 so that its outputs for `images` have unit variance, as Krahenbuehl et al. start new layers.
+
+        Backbones differ a hundredfold in the size of their maps; without it every one needs a learning rate of its own.
+        """
+        fc6 = self.head[0]
+        assert isinstance(fc6, nn.Conv2d)
+        deviation = fc6(self.features(images)).std()
+        fc6.weight.div_(deviation.clamp_min(1e-6))
+
     def _matrix(self, pixels: int, cells: int, device: torch.device) -> Tensor:
         """`interpolation_matrix`, made once for every size."""
         key = (pixels, cells, device)

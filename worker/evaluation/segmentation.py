@@ -216,7 +216,8 @@ class _Segmentation:
         protocol = self._protocol
         _, backbone = opened_checkpoint(self._checkpoint)
         torch.manual_seed(derived_seed(seed, "new layers"))
-        network = Fcn(backbone, len(self._data.classes), protocol.width)
+        network = Fcn(backbone, len(self._data.classes), protocol.width).eval().to(self._device)
+        network.settle(next(self._shown(seed))[0])
         recipe = Recipe(protocol.lr, protocol.weight_decay, Steps(protocol.lr_drops), bias_rate=BIAS_RATE)
         fixed = protocol.batch_norm == "fixed"
         return Learner(network, recipe, seed, "network", self._device, self._precision, fixed)
@@ -229,13 +230,17 @@ class _Segmentation:
         return losses["network"]
 
     def _batches(self, seed: int) -> Iterator[Batch]:
+        for inputs, targets in self._shown(seed):
+            yield Batch({"network": inputs}, PixelCrossEntropy(targets))
+
+    def _shown(self, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and targets of every step."""
         train, protocol = self._data.train, self._protocol
         order = list(training_rows(len(train), protocol.batch, protocol.iterations, seed))
         for step, (canvases, rows) in enumerate(zip(train.batches(order), order, strict=True)):
             generator = torch_generator(seed, "windows", step)
             windows = [train.random_window(row, protocol.crop, protocol.mirror, generator) for row in rows.tolist()]
-            inputs, targets = shown(canvases, windows, self._size, self._pixels)
-            yield Batch({"network": inputs}, PixelCrossEntropy(targets))
+            yield shown(canvases, windows, self._size, self._pixels)
 
     def _judged(self, learner: Learner) -> Tensor:
         """int64 (test images, C, C), on the device."""
@@ -325,6 +330,7 @@ def deviations(
     said = [
         f"{len(train)} images of '{protocol.train_set}' teach and {len(test)} of '{protocol.test_set}' judge; the "
         "published networks learn from SBD's training set and are judged on 736 images of VOC2011's validation set.",
+        "New layers start as He et al., fc6 scaled by the first batch; the published start of fc6 and fc7 is unknown.",
         "The map after pool5 is padded by 3 cells; the published network pads the image by 100 pixels.",
     ]
     if len(classes) != PUBLISHED_CLASSES:

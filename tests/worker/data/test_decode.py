@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.worker.data.drawing import QUARTERS, corners, encoded, noise, quarters
-from worker.data.decode import ImageProblem, decode
+from worker.data.decode import ImageProblem, decode, decode_whole
 
 MANY = 10**8
 FORMS = ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"]
@@ -234,3 +234,20 @@ def twelve_bit_tiff(side: int, value: int) -> bytes:
         content.write(struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, number))
     content.write(struct.pack("<I", 0))
     return content.getvalue()
+
+
+def test_a_whole_image_keeps_its_size_and_is_not_turned() -> None:
+    image = noise(0, width=40, height=30)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    np.testing.assert_array_equal(decode_whole(encoded(image, exif=exif), 1200), np.asarray(image))
+    grey = Image.new("L", (5, 4), 77)
+    assert decode_whole(encoded(grey), 20).tolist() == np.full((4, 5, 3), 77).tolist()
+
+
+def test_a_whole_image_is_refused_for_the_same_reasons() -> None:
+    content = encoded(noise(0, width=40, height=30), "JPEG")
+    for broken, limit, reason in ((content, 1199, "too_many_pixels"), (content[:300], 1200, "undecodable")):
+        with pytest.raises(ImageProblem) as problem:
+            decode_whole(broken, limit)
+        assert problem.value.reason == reason

@@ -67,3 +67,16 @@ def test_convolutions_are_the_backbones_own() -> None:
     backbone = build_backbone(CONFIGS[0])
     fcn = Fcn(backbone, classes=3, width=16)
     assert [id(layer) for layer in fcn.features] == [id(layer) for layer in backbone.features]
+
+
+def test_fc6_starts_the_same_whatever_the_size_of_the_maps() -> None:
+    images = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    found = []
+    for factor in (1, 100):
+        fcn = network(CONFIGS[2])
+        fcn.features[0].requires_grad_(False).weight.mul_(factor)
+        fcn.settle(images)
+        with torch.no_grad():
+            found.append(fcn.head[0](fcn.features(images)))
+    assert float(found[0].std()) == pytest.approx(1, abs=1e-3)
+    torch.testing.assert_close(found[0], found[1], rtol=1e-2, atol=1e-2)
