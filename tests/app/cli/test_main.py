@@ -76,6 +76,16 @@ def test_downloads_are_listed_as_sha256sum_does(
 
 
 @pytest.mark.usefixtures("images")
+def test_photographs_are_registered_by_their_layout(command: Command, client: PassdownClient, hand: Hand) -> None:
+    worker = threading.Thread(target=work_off_once, args=(hand,))
+    worker.start()
+    assert command("datasets", "register", "voc", "cells", "--layout", "voc") == 0
+    worker.join()
+    assert (client.dataset("voc").model_extra or {})["layout"] == "voc"
+    assert command("datasets", "register", "other", "cells", "--layout", "coco") != 0
+
+
+@pytest.mark.usefixtures("images")
 def test_a_dataset_is_registered_and_waited_for(
     command: Command, hand: Hand, capsys: pytest.CaptureFixture[str]
 ) -> None:
