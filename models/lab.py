@@ -46,6 +46,9 @@ def _xyz(images: Tensor) -> list[Tensor]:
 
 def _linear(images: Tensor) -> Tensor:
     """Light, 0..1, of pixels 0..255: sRGB's gamma undone."""
+    if images.dtype == torch.uint8:
+        table = _linear(torch.arange(256.0, device=images.device))
+        return table.index_select(0, images.flatten().int()).view(images.shape)
     values = images.float() / 255
     return torch.where(values > 0.04045, ((values + 0.055) / 1.055) ** 2.4, values / 12.92)
 

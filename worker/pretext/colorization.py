@@ -16,7 +16,7 @@ from models.pixels import LightnessPixels
 from worker.config.pretext.colorization import ColorizationConfig
 from worker.data.store import ImageStore
 from worker.pictures.tensor_image import captioned, image_of, side_by_side
-from worker.pretext.ab_bins import ab_centres, soft_bins
+from worker.pretext.ab_bins import AbBins
 from worker.pretext.colour_sample import ColourSample, coloured, tell_of_grey
 from worker.pretext.sample import sampled_images
 from worker.pretext.task import Examples, PretextNetwork, PretextTask, Scored
@@ -46,20 +46,20 @@ class ColorizationTask(PretextTask):
         self._config = config
         self._seed = seed
         self.crop = int(config.crop)
-        self._centres = ab_centres()
-        self._weights = torch.ones(len(self._centres))
-        self._facts: dict[str, Any] = {"colour_bins": len(self._centres)}
+        self._bins = AbBins.of_srgb()
+        self._weights = torch.ones(len(self._bins))
+        self._facts: dict[str, Any] = {"colour_bins": len(self._bins)}
         channels, height, width = map_shape(backbone, self.crop, TAP)
         self._grid = (height * config.finer, width * config.finer)
-        head = DenseHead(channels, len(self._centres), **self.head_arguments())
+        head = DenseHead(channels, len(self._bins), **self.head_arguments())
         self.network = ColorizationNetwork(build_backbone(backbone), head)
 
     def prepare(self, store: ImageStore, context: Context) -> None:
         """Weighs colours by their shares in a sample; warns where the images are grey."""
-        sample = ColourSample(len(self._centres))
+        sample = ColourSample(len(self._bins))
         for images in sampled_images(store, int(self._config.side), self._seed, context):
             ab = self._colours(centre_crops(images, self.crop))
-            sample.add(*soft_bins(ab, self._centres), ab)
+            sample.add(*self._bins.soft(ab), ab)
         message, alarming = tell_of_grey(sample.grey, sample.images)
         context.log(message, "warning" if alarming else "info")
         self._facts |= {"sampled_images": sample.images, "sampled_grey": sample.grey}
@@ -72,7 +72,7 @@ class ColorizationTask(PretextTask):
     def make(self, images: Tensor, generator: Generator) -> Examples:
         crops = self._crops(images, generator)
         ab = self._colours(crops)
-        bins, shares = soft_bins(ab, self._centres.to(ab.device, non_blocking=True))
+        bins, shares = self._bins.on(ab.device).soft(ab)
         weights = self._weights.to(ab.device, non_blocking=True)[bins[:, 0]] * coloured(ab)[:, None, None]
         return Examples((self.pixels.apply(crops),), (bins, shares, weights))
 
@@ -86,8 +86,9 @@ class ColorizationTask(PretextTask):
     def pictures(self, images: Tensor, generator: Generator) -> Sequence[Image.Image]:
         """The lightness that is seen, beside the encoded colours that are to be told, each on its place's lightness."""
         crops = self._crops(images, generator)
-        bins, shares = soft_bins(self._colours(crops), self._centres.to(crops.device))
-        ab = (self._centres.to(crops.device)[bins] * shares[..., None]).sum(1).permute(0, 3, 1, 2)
+        colours = self._bins.on(crops.device)
+        bins, shares = colours.soft(self._colours(crops))
+        ab = (colours.centres[bins] * shares[..., None]).sum(1).permute(0, 3, 1, 2)
         lightnesses = lightness(crops)
         told = lab_to_rgb(torch.cat([functional.adaptive_avg_pool2d(lightnesses, self._grid), ab], dim=1))
         told = functional.interpolate(told, size=crops.shape[2:])

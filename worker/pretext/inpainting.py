@@ -11,6 +11,7 @@ from torch.nn import functional
 from models.backbone import build_backbone, map_shape
 from models.config import BackboneConfig
 from models.dense_heads import InpaintingHead
+from models.pixels import IMAGENET_MEAN
 from worker.config.pretext.inpainting import InpaintingConfig
 from worker.data.store import ImageStore
 from worker.pictures.tensor_image import captioned, image_of, side_by_side
@@ -20,7 +21,7 @@ from worker.stages.contract import Context
 from worker.stages.crops import mirrored_at_random, random_crops
 from worker.stages.randomness import torch_generator
 
-DOUBLINGS = 5
+DOUBLINGS = 4
 """Up-convolutions, at most."""
 FLATTEST = 1e-4
 """Variance under which images are as good as all of one colour."""
@@ -62,6 +63,7 @@ class InpaintingTask(PretextTask):
         values = self.pixels.apply(crops)
         target = functional.adaptive_avg_pool2d(values, self._target)
         hidden = functional.adaptive_avg_pool2d(mask.float(), self._target)
+        # After the normalisation 0 is the mean colour.
         return Examples((values.masked_fill(mask, 0.0),), (target, hidden))
 
     def masked(self, images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -85,7 +87,8 @@ class InpaintingTask(PretextTask):
     def pictures(self, images: Tensor, generator: Generator) -> Sequence[Image.Image]:
         """The crop with its holes, beside it with what the decoder is to fill in, in the decoder's size."""
         crops, mask = self.masked(images, generator)
-        holes = torch.where(mask, crops.float().mean((2, 3), keepdim=True), crops.float())
+        mean = torch.tensor(IMAGENET_MEAN, device=crops.device).view(3, 1, 1) * 255
+        holes = torch.where(mask, mean, crops.float())
         small = functional.adaptive_avg_pool2d(crops.float(), self._target)
         filled = torch.where(mask, functional.interpolate(small, size=self.crop), crops.float())
         share = mask.float().mean((1, 2, 3)).tolist()

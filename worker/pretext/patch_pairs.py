@@ -37,7 +37,7 @@ class PairPlan:
     coarse_side: int
     """To which side, pixels: one for the batch."""
     noise: Tensor
-    """(3, side, side) float32, standard normal: each patch takes what lies at its place. (3, 0, 0) where not needed."""
+    """(3, patch, patch) float32, standard normal: what all of the batch's dropped channels become."""
 
 
 class PairMaker:
@@ -54,7 +54,6 @@ class PairMaker:
         """Draw `pairs_per_image` pairs for each of `count` images."""
         pairs = count * self._config.pairs_per_image
         labels = torch.randint(len(DIRECTIONS), (pairs,), generator=generator)
-        noise_side = self._side if self._config.colour == "drop" else 0
         return PairPlan(
             labels=labels,
             source=torch.arange(count).repeat_interleave(2 * self._config.pairs_per_image),
@@ -62,7 +61,7 @@ class PairMaker:
             kept=torch.randint(CHANNELS, (2 * pairs,), generator=generator),
             coarse=torch.randperm(2 * pairs, generator=generator)[: round(2 * pairs * self._config.coarse)],
             coarse_side=int(torch.randint(self._coarsest, self._patch + 1, (), generator=generator)),
-            noise=torch.randn((CHANNELS, noise_side, noise_side), generator=generator),
+            noise=torch.randn((CHANNELS, self._patch, self._patch), generator=generator),
         )
 
     def make(self, images: Tensor, plan: PairPlan) -> Tensor:
@@ -75,8 +74,8 @@ class PairMaker:
         patches = _coarsened(patches, plan.coarse.to(images.device, non_blocking=True), plan.coarse_side)
         match self._config.colour:
             case "drop":
-                noise = self._cut(plan.noise.to(images.device)[None], torch.zeros_like(plan.source), plan.corners)
-                return _dropped(patches, plan.kept.to(images.device, non_blocking=True), noise)
+                kept, noise = (drawn.to(images.device, non_blocking=True) for drawn in (plan.kept, plan.noise))
+                return _dropped(patches, kept, noise)
             case "projection":
                 return torch.einsum("dc,nchw->ndhw", colour_projection().to(images.device), patches)
             case "keep":

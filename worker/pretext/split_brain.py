@@ -18,7 +18,7 @@ from worker.config.pretext.split_brain import SplitBrainConfig
 from worker.config.reasons import Reason
 from worker.data.store import ImageStore
 from worker.pictures.tensor_image import captioned, image_of, side_by_side
-from worker.pretext.ab_bins import ab_centres, entropy, nearest_bins
+from worker.pretext.ab_bins import AbBins, entropy
 from worker.pretext.colour_sample import coloured, tell_of_grey
 from worker.pretext.halves import halved_backbone, joined_backbone
 from worker.pretext.sample import sampled_images
@@ -67,16 +67,16 @@ class SplitBrainTask(PretextTask):
         self._config = config
         self._seed = seed
         self.crop = int(config.crop)
-        self._centres = ab_centres()
-        self._facts: dict[str, Any] = {"colour_bins": len(self._centres), "lightness_bins": config.lightness_bins}
+        self._bins = AbBins.of_srgb()
+        self._facts: dict[str, Any] = {"colour_bins": len(self._bins), "lightness_bins": config.lightness_bins}
         channels, height, width = map_shape(backbone, self.crop, TAP)
         self._grid = (height, width)
-        head = SplitBrainHead(channels, len(self._centres), config.lightness_bins, config.width)
+        head = SplitBrainHead(channels, len(self._bins), config.lightness_bins, config.width)
         self.network = SplitBrainNetwork(halved_backbone(backbone), head)
 
     def prepare(self, store: ImageStore, context: Context) -> None:
         """Chance is the entropy of the colours in a sample, plus that of the lightnesses."""
-        sizes = (len(self._centres), self._config.lightness_bins)
+        sizes = (len(self._bins), self._config.lightness_bins)
         counts = [torch.zeros(size, dtype=torch.float64) for size in sizes]
         grey = images = 0
         for batch in sampled_images(store, int(self._config.side), self._seed, context):
@@ -128,6 +128,6 @@ class SplitBrainTask(PretextTask):
 
     def _targets(self, lab: Tensor) -> tuple[Tensor, Tensor]:
         """The places' bins of colour and of lightness, int64 (N, h, w)."""
-        bins = self._config.lightness_bins
-        colours, _ = nearest_bins(lab[:, 1:], self._centres.to(lab.device, non_blocking=True), 1)
-        return colours[:, 0], (lab[:, 0] * (bins / 100)).long().clamp(0, bins - 1)
+        colours, _ = self._bins.on(lab.device).nearest(lab[:, 1:], 1)
+        steps = self._config.lightness_bins
+        return colours[:, 0], (lab[:, 0] * (steps / 100)).long().clamp(0, steps - 1)
