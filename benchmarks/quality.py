@@ -14,16 +14,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.quality_methods import DEFAULT_METHODS, Methods
+from benchmarks.quality_methods import DEFAULT_METHODS, VOC_METHODS, Methods
 from benchmarks.quality_recipe import Recipe, recipe_for
-from benchmarks.quality_report import quality_report
+from benchmarks.quality_report import Proof
 from benchmarks.quality_steps import Steps
+from benchmarks.quality_voc import voc_sheets
 from worker.config.ingest import IngestConfig
 from worker.config.probe import LabelSplit, LinearProtocol, ProbeConfig
-from worker.config.scores import ScoreSheet
 from worker.data.store import ImageStore, write_store
 from worker.evaluation.split import split_labelled
 from worker.stages import ingest, probe
+from worker.stages.contract import StageError
 
 SPLIT = LabelSplit(rule="md5-mod-10")
 
@@ -34,21 +35,29 @@ def main() -> None:
     recipe = Recipe.model_validate(recipe.model_dump() | json.loads(arguments.recipe))
     steps = Steps(arguments.out, arguments.device)
     whole = _stored(steps, arguments.data, recipe.side)
-    seen = _without_held_out(whole, arguments.out / "seen")
-    methods = Methods(steps, recipe, seen, arguments.budget)
-    sheets: dict[str, ScoreSheet] = {}
-    folders: dict[str, Path] = {}
+    proof = Proof(recipe, _facts(arguments, whole), steps.seconds)
+    methods = Methods(steps, recipe, _without_held_out(whole, arguments.out / "seen"), arguments.budget)
+    config = ProbeConfig(protocol=LinearProtocol(split=SPLIT, side=recipe.view_side, crop=recipe.crop))
     for name in arguments.methods:
-        checkpoint = methods.checkpoint(name)
-        config = ProbeConfig(protocol=LinearProtocol(split=SPLIT, side=recipe.view_side, crop=recipe.crop))
-        judged = steps.take(
-            f"linear.{name}", probe.run, config, probe.ProbeInputs, {"store": whole, "checkpoint": checkpoint}
-        )
-        folders[name] = judged["evaluation"]
-        sheets[name] = ScoreSheet.model_validate_json((judged["evaluation"] / "evaluation.json").read_text())
-        report = quality_report(sheets, folders, recipe, steps.seconds, methods.told, _facts(arguments, whole))
-        (arguments.out / "report.md").write_text(report)
-    print(report)
+        try:
+            proof.checkpoints[name] = methods.checkpoint(name)
+            inputs = {"store": whole, "checkpoint": proof.checkpoints[name]}
+            judged = steps.take(f"linear.{name}", probe.run, config, probe.ProbeInputs, inputs)["evaluation"]
+        except StageError as error:
+            proof.failed[name] = f"{error.reason}: {error}"
+            continue
+        proof.told = methods.told
+        proof.add_probe(name, judged)
+        (arguments.out / "report.md").write_text(proof.text())
+    if arguments.voc is not None:
+        chosen = {name: proof.checkpoints[name] for name in arguments.voc_methods if name in proof.checkpoints}
+        for protocol in arguments.voc_protocols:
+            for name, sheets in voc_sheets(
+                steps, arguments.voc, chosen, [protocol], gpu=arguments.size == "gpu"
+            ).items():
+                proof.add_transfer(name, sheets[protocol])
+            (arguments.out / "report.md").write_text(proof.text())
+    print(proof.text())
 
 
 def _arguments() -> argparse.Namespace:
@@ -59,6 +68,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--size", choices=("gpu", "cpu"), default="gpu" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--methods", nargs="+", default=list(DEFAULT_METHODS))
+    parser.add_argument("--voc", type=Path, help="a folder in PASCAL VOC's layout")
+    parser.add_argument("--voc-methods", nargs="+", default=list(VOC_METHODS))
+    parser.add_argument("--voc-protocols", nargs="+", default=["classification", "segmentation", "detection"])
     parser.add_argument("--recipe", default="{}", help="JSON laid over the recipe")
     return parser.parse_args()
 

@@ -25,7 +25,8 @@ DEFAULT_METHODS = (
     "cc+jigsaw++",
     "cc+vgg-jigsaw++",
 )
-STUDENT_SHARE, TEACHER_SHARE, BIG_SHARE = 0.07, 0.12, 0.30
+VOC_METHODS = ("random", "supervised", "jigsaw++", "cc+jigsaw++", "cc+vgg-jigsaw++")
+STUDENT_SHARE, TEACHER_SHARE, BIG_SHARE = 0.085, 0.04, 0.22
 """Of the budget, for a training of the small network on labels, on a pretext task, and of the big one."""
 
 

@@ -56,7 +56,7 @@ def gpu_recipe() -> Recipe:
         permutations=300,
         puzzle_head=PuzzleHeadConfig(fc6=512, fc7=2048, dropout=0.1, norm="batch"),
         student_head=ClassifierHeadConfig(width=1024, dropout=0.5),
-        k=300,
+        k=100,
         student_schedule=_schedule(batch=128, lr=0.05),
         teacher_schedule=_schedule(batch=128, lr=0.05),
     )

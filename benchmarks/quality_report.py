@@ -1,6 +1,7 @@
 """The quality proof as Markdown: probes with intervals, the share of the gap that each method closes, paired tests."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,41 +20,80 @@ PAPER_SHARES = {
 """(method - random) / (supervised - random) at conv1..conv5, from the paper's Table 4."""
 
 
-def quality_report(
-    sheets: Mapping[str, ScoreSheet],
-    folders: Mapping[str, Path],
-    recipe: Recipe,
-    seconds: Mapping[str, float],
-    told: Mapping[str, str],
-    facts: Mapping[str, str],
-) -> str:
-    taps = list(next(iter(sheets.values())).cells)
-    lines = [
-        "# Quality of the methods, one recipe for all",
-        "",
-        *(f"- {key}: {value}" for key, value in facts.items()),
-        "",
-        "## Linear probes, top-1 in % (interval)",
-        "",
-        *table(
-            ["method", *taps], [[name, *(_cell(sheet.cells[tap]) for tap in taps)] for name, sheet in sheets.items()]
-        ),
-        "",
-        *_shares(sheets, taps),
-        *_pairs(folders, taps),
-        "## What was trained",
-        "",
-        *(f"- {name}: {words}" for name, words in told.items()),
-        "",
-        "Seconds: " + ", ".join(f"{name} {taken:.0f}" for name, taken in seconds.items()),
-        "",
-        "Recipe:",
-        "",
-        "```json",
-        recipe.model_dump_json(indent=2),
-        "```",
+@dataclass
+class Proof:
+    """What was found so far; `text` is the report."""
+
+    recipe: Recipe
+    facts: Mapping[str, str]
+    seconds: Mapping[str, float]
+    told: Mapping[str, str] = field(default_factory=dict)
+    checkpoints: dict[str, Path] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    probes: dict[str, ScoreSheet] = field(default_factory=dict)
+    folders: dict[str, Path] = field(default_factory=dict)
+    transfers: dict[str, dict[str, Cell]] = field(default_factory=dict)
+    deviations: list[str] = field(default_factory=list)
+
+    def add_probe(self, name: str, folder: Path) -> None:
+        self.folders[name] = folder
+        self.probes[name] = ScoreSheet.model_validate_json((folder / "evaluation.json").read_text())
+
+    def add_transfer(self, name: str, sheet: ScoreSheet) -> None:
+        self.transfers.setdefault(name, {}).update(sheet.cells)
+        self.deviations += [line for line in sheet.deviations if line not in self.deviations]
+
+    def text(self) -> str:
+        taps = list(next(iter(self.probes.values())).cells) if self.probes else []
+        rows = [[name, *(_cell(sheet.cells[tap]) for tap in taps)] for name, sheet in self.probes.items()]
+        lines = [
+            "# Quality of the methods, one recipe for all",
+            "",
+            *(f"- {key}: {value}" for key, value in self.facts.items()),
+            "",
+            "## Linear probes, top-1 in % (interval)",
+            "",
+            *table(["method", *taps], rows),
+            "",
+            *_shares(self.probes, taps),
+            *_pairs(self.folders, taps),
+            *_transfers(self.transfers, self.deviations),
+            "## What was trained",
+            "",
+            *(f"- {name}: {words}" for name, words in self.told.items()),
+            *(f"- {name} failed: {words}" for name, words in self.failed.items()),
+            "",
+            "Seconds: " + ", ".join(f"{name} {taken:.0f}" for name, taken in self.seconds.items()),
+            "",
+            "Recipe:",
+            "",
+            "```json",
+            self.recipe.model_dump_json(indent=2),
+            "```",
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def _transfers(transfers: Mapping[str, Mapping[str, Cell]], deviations: list[str]) -> list[str]:
+    """Nothing where nothing was fine-tuned."""
+    columns = list(dict.fromkeys(column for cells in transfers.values() for column in cells))
+    if not columns:
+        return []
+    rows = [
+        [name, *(_cell(cells[column]) if column in cells else "-" for column in columns)]
+        for name, cells in transfers.items()
     ]
-    return "\n".join(lines) + "\n"
+    notes = [f"- {line}" for line in deviations]
+    return [
+        "## Fine-tuned on annotated photographs, in % (interval)",
+        "",
+        *table(["method", *columns], rows),
+        "",
+        "What differs from the paper's protocols:",
+        "",
+        *notes,
+        "",
+    ]
 
 
 def _shares(sheets: Mapping[str, ScoreSheet], taps: list[str]) -> list[str]:
