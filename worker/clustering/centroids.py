@@ -2,20 +2,19 @@
 
 import json
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from worker.clustering.features import FeatureSpace
 from worker.config.reasons import Reason
 from worker.stages.contract import StageError
 
 
-class ClusteringFacts(BaseModel):
-    """`clustering.json`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class ClusteringFacts(FeatureSpace):
+    """`clustering.json`: the space of the features that were clustered, and how."""
 
     k: int
     dim: int
@@ -36,11 +35,6 @@ class ClusteringFacts(BaseModel):
     empty_reseeded: int
     seconds_per_iteration: float
     engine: str
-    tap: str
-    shape: tuple[int, int, int]
-    conv1_stride: int | None = None
-    checkpoint: dict[str, Any]
-    """The network that made the features."""
 
 
 class Centroids:

@@ -13,6 +13,7 @@ from worker.config.reasons import Reason
 from worker.stages.contract import StageError
 
 FeatureType = Literal["fp16", "fp32"]
+Pooling = Literal["max", "average"]
 
 CHUNK_BYTES = 16 << 20
 """Float32 bytes of one piece: large enough for full speed, small enough to stay near the cache."""
@@ -20,26 +21,37 @@ RESIDENT_BYTES = 2 << 30
 """Points of at most this many float32 bytes are converted once and kept; others are converted in pieces, each time."""
 
 
-class FeatureFacts(BaseModel):
-    """`features.json`: what the rows are, and which network and images they come from."""
+class FeatureSpace(BaseModel):
+    """What rows are: those of equal spaces can be compared."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    count: int
-    dim: int
     tap: str
     """Of the network; `hog` where no network made the rows."""
     shape: tuple[int, int, int]
     """`(channels, height, width)`; a row is this map flattened channel by channel (C order)."""
+    conv1_stride: int | None = None
+    pooling: Pooling = "max"
+    mirror: bool = False
+    """A row is the mean of the image's and its mirror image's."""
+    checkpoint: dict[str, Any]
+    """What made the rows. A network: role, architecture, sha256 of its weights. Else `role` is that of `tap`, with all
+    that the space depends on."""
+
+    def space(self) -> "FeatureSpace":
+        return FeatureSpace(**{name: getattr(self, name) for name in FeatureSpace.model_fields})
+
+
+class FeatureFacts(FeatureSpace):
+    """`features.json`: what the rows are, and which network and images they come from."""
+
+    count: int
+    dim: int
     dtype: FeatureType
     side: int
     crop: int
-    conv1_stride: int | None = None
     store: str
     """Digest of the image store, so that features and images can't be mixed up."""
-    checkpoint: dict[str, Any]
-    """What made the rows. A network: role, architecture, sha256 of its weights. Else `role` is that of `tap`, with all
-    that the space depends on: features of equal tap, shape and `checkpoint` can be compared."""
 
 
 class FeatureSet:

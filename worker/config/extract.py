@@ -6,7 +6,7 @@ from worker.config.base import Auto, DatasetFacts, StageConfig
 
 
 class ExtractConfig(StageConfig):
-    """Features of whole images at one tap of the teacher, max-pooled, streamed to a memory map (SPEC section 4)."""
+    """Features of whole images at one tap of the teacher, pooled, streamed to a memory map (SPEC section 4)."""
 
     tap: Literal["conv1", "conv2", "conv3", "conv4", "conv5"] = "conv4"
     side: Annotated[int, Field(ge=32)] | Auto = Field(
@@ -16,8 +16,10 @@ class ExtractConfig(StageConfig):
         "auto", description="centre crop the network sees; auto: 224 of 256, scaled"
     )
     pool: Annotated[int, Field(ge=1, le=32)] | Auto = Field(
-        "auto", description="max-pooled to pool x pool; auto: 5 for AlexNet, 4 for VGG16"
+        "auto", description="pooled to pool x pool; auto: 5 for AlexNet, 4 for VGG16"
     )
+    pooling: Literal["max", "average"] = "max"
+    mirror: bool = Field(False, description="features of an image and its mirror image, averaged")
     conv1_stride: Literal[2, 4] | None = Field(None, description="AlexNet teachers: another stride than in training")
     dtype: Literal["fp16", "fp32"] = "fp16"
     precision: Literal["fp32", "bf16"] | Auto = "auto"

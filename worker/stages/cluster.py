@@ -114,10 +114,7 @@ def _facts(
         empty_reseeded=best.empty_reseeded,
         seconds_per_iteration=seconds_per_iteration,
         engine=engine,
-        tap=features.facts.tap,
-        shape=features.facts.shape,
-        conv1_stride=features.facts.conv1_stride,
-        checkpoint=features.facts.checkpoint,
+        **features.facts.space().model_dump(),
     )
 
 

@@ -1,4 +1,4 @@
-"""Features of whole images: one tap of the teacher, max-pooled, streamed to a file (SPEC section 4)."""
+"""Features of whole images: one tap of the teacher, pooled, streamed to a file (SPEC section 4)."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from models.backbone import map_shape
 from models.checkpoint import CheckpointRecord
-from worker.clustering.features import FeatureFacts, FeatureType
+from worker.clustering.features import FeatureFacts, Pooling
 from worker.clustering.rows import RowFile
 from worker.config.base import DatasetFacts
 from worker.config.extract import ExtractConfig
@@ -42,8 +42,9 @@ class ExtractResult(Result):
 def run(config: ExtractConfig, inputs: ExtractInputs, context: Context) -> ExtractResult:
     """Rows are the pooled map flattened channel by channel: value `c, y, x` lies at `(c * pool + y) * pool + x`.
 
-    The network runs in eval mode on the centre crop; its maps are taken after ReLU, max-pooled to `pool` x `pool`, and
-    in fp16 limited to its finite range, +-65504. An interrupted extraction goes on where it stopped.
+    The network runs in eval mode on the centre crop; its maps are taken after ReLU, pooled to `pool` x `pool`, with
+    `mirror` averaged over the image and its mirror image, and in fp16 limited to its finite range, +-65504. An
+    interrupted extraction goes on where it stopped.
     """
     device = usable_device(context.device)
     store = ImageStore.open(inputs.store)
@@ -96,6 +97,8 @@ def _facts(
         conv1_stride=record.backbone.conv1_stride if record.backbone.is_alexnet else None,
         store=store.digest,
         checkpoint=checkpoint,
+        pooling=config.pooling,
+        mirror=config.mirror,
     )
 
 
@@ -104,16 +107,25 @@ def _fingerprint(config: ExtractConfig, facts: FeatureFacts) -> str:
 
 
 def _extract(config: ExtractConfig, store: ImageStore, network: FrozenNetwork, rows: RowFile, context: Context) -> None:
-    def pooled(images: Tensor) -> NDArray[np.floating[Any]]:
+    def pooled(images: Tensor) -> Tensor:
         maps = network.taps(images, [config.tap], int(config.crop))[config.tap]
-        return pooled_rows(maps, int(config.pool), config.dtype)
+        return pooled_rows(maps, int(config.pool), config.pooling)
 
-    write_rows(rows, store, int(config.side), config.batch, pooled, context)
+    def rows_of(images: Tensor) -> NDArray[np.floating[Any]]:
+        values = pooled(images)
+        if config.mirror:
+            values = (values + pooled(images.flip(-1))) / 2
+        return stored(values, config.dtype)
+
+    write_rows(rows, store, int(config.side), config.batch, rows_of, context)
 
 
-def pooled_rows(maps: Tensor, pool: int, dtype: FeatureType) -> NDArray[np.floating[Any]]:
-    """(N, C, h, w) -> (N, C * pool * pool) max-pooled values, flattened channel by channel."""
-    return stored(functional.adaptive_max_pool2d(maps.float(), pool).flatten(1), dtype)
+def pooled_rows(maps: Tensor, pool: int, pooling: Pooling = "max") -> Tensor:
+    """(N, C, h, w) -> float32 (N, C * pool * pool) pooled values, flattened channel by channel."""
+    values = maps.float()
+    if pooling == "average":
+        return functional.adaptive_avg_pool2d(values, pool).flatten(1)
+    return functional.adaptive_max_pool2d(values, pool).flatten(1)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,11 @@ def _check_space(facts: FeatureFacts, centroids: Centroids) -> None:
     if (facts.tap, facts.shape) != (other.tap, other.shape) or facts.dim != other.dim:
         message = f"The features are {facts.tap} {facts.shape}, but the centroids lie in {other.tap} {other.shape}."
         raise StageError(Reason.bad_config, message)
-    if (facts.checkpoint, facts.conv1_stride) != (other.checkpoint, other.conv1_stride):
+    if (facts.pooling, facts.mirror) != (other.pooling, other.mirror):
+        raise StageError(
+            Reason.bad_config, "The features were pooled or mirrored otherwise than those of the centroids."
+        )
+    if facts.space() != other.space():
         raise StageError(Reason.bad_config, "The features come from another network (or codebook) than the centroids.")
 
 

@@ -12,9 +12,10 @@ from tests.worker.stages.networks import SMALL_ALEXNET, SMALL_VGG, write_network
 from worker.clustering.features import FeatureSet
 from worker.config.extract import ExtractConfig
 from worker.config.reasons import Reason
-from worker.data.store import ImageStore
+from worker.data.store import ImageStore, write_store
 from worker.stages.contract import StageError, Stopped
 from worker.stages.extract import ExtractInputs, ExtractResult, pooled_rows, run
+from worker.stages.feature_rows import stored
 from worker.stages.standalone import LocalContext
 
 SIDE = 80
@@ -45,13 +46,31 @@ def test_features_are_the_pooled_maps_of_the_centre_crop(tmp_path: Path, store: 
 
 def test_a_row_is_flattened_channel_by_channel() -> None:
     maps = torch.arange(2 * 3 * 2 * 2).reshape(2, 3, 2, 2).float()
-    assert pooled_rows(maps, 2, "fp32")[1].tolist() == list(range(12, 24))
-    assert pooled_rows(maps, 1, "fp32")[0].tolist() == [3, 7, 11]
+    assert pooled_rows(maps, 2)[1].tolist() == list(range(12, 24))
+    assert pooled_rows(maps, 1)[0].tolist() == [3, 7, 11]
+
+
+def test_maps_may_be_averaged_instead() -> None:
+    maps = torch.arange(2 * 3 * 2 * 2).reshape(2, 3, 2, 2).float()
+    assert pooled_rows(maps, 1, "average")[0].tolist() == [1.5, 5.5, 9.5]
+
+
+def test_an_image_and_its_mirror_image_may_share_one_row(tmp_path: Path, store: ImageStore) -> None:
+    teacher = write_network(tmp_path / "teacher")
+    settings = {"dtype": "fp32", "precision": "fp32", "crop": 70, "pool": 2, "pooling": "average"}
+    alone = extract(store, teacher, LocalContext(tmp_path / "alone"), **settings).features
+    both = extract(store, teacher, LocalContext(tmp_path / "both"), mirror=True, **settings).features
+    turned = np.ascontiguousarray(store.images[:, :, ::-1])
+    write_store(tmp_path / "turned", turned, store.paths, [None] * store.count)
+    mirrored = extract(ImageStore.open(tmp_path / "turned"), teacher, LocalContext(tmp_path / "m"), **settings).features
+    mean = (FeatureSet.open(alone.path).matrix + FeatureSet.open(mirrored.path).matrix) / 2
+    np.testing.assert_allclose(FeatureSet.open(both.path).matrix, mean, rtol=1e-4, atol=1e-5)
+    assert (both.summary["mirror"], both.summary["pooling"]) == (True, "average")
 
 
 def test_fp16_is_limited_to_its_finite_range() -> None:
     maps = torch.tensor([1e9, -1e9, 0.5]).reshape(1, 3, 1, 1)
-    assert pooled_rows(maps, 1, "fp16").tolist() == [[65504, -65504, 0.5]]
+    assert stored(pooled_rows(maps, 1), "fp16").tolist() == [[65504, -65504, 0.5]]
 
 
 @pytest.mark.parametrize(("arch", "crop", "shape"), [(Arch.alexnet, 227, (384, 5, 5)), (Arch.vgg16, 224, (512, 4, 4))])

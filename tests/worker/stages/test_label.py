@@ -87,6 +87,8 @@ def test_another_dataset_is_labelled_by_the_same_centres(tmp_path: Path) -> None
         ({"shape": (3, 2, 2)}, r"\(3, 2, 2\), but the centroids"),
         ({"checkpoint": {"role": "student"}}, "another network"),
         ({"conv1_stride": 2}, "another network"),
+        ({"mirror": True}, "pooled or mirrored otherwise"),
+        ({"pooling": "average"}, "pooled or mirrored otherwise"),
         ({"store": "some other digest"}, "other images than this store"),
     ],
 )
