@@ -22,8 +22,15 @@ CLUSTERS = 4
 TINY: dict[str, Any] = {
     "pretrain": {
         "backbone": {"arch": "alexnet", "width": 0.125, "norm": "batch", "conv1_stride": 2},
-        "pretext": {"side": 64, "crop": 60, "tile": 16, "jitter": 3, "channel_jitter": 1, "permutations": 10},
-        "head": {"fc6": 16, "fc7": 32},
+        "pretext": {
+            "side": 64,
+            "crop": 60,
+            "tile": 16,
+            "jitter": 3,
+            "channel_jitter": 1,
+            "permutations": 10,
+            "head": {"fc6": 16, "fc7": 32},
+        },
         "schedule": {"epochs": 2, "batch": 8},
     },
     "extract": {"side": SIDE, "crop": 88},
