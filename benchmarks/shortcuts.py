@@ -28,8 +28,8 @@ from worker.pretext.puzzles import CELLS, GRID, JigsawMaker, standardised
 from worker.stages.randomness import numpy_generator, torch_generator
 
 SIDE = 160
-MAGNIFICATION = 1 / 80
-"""Of red over green, and of green over blue, where aberration is simulated: a pixel at the middle of an edge."""
+ABERRATIONS = {"none": (0, 0, 0), "green inwards": (1, 0, 1), "red outwards, blue inwards": (1, 0, -1)}
+"""Pixels that red, green and blue are moved outwards by a simulated lens, at the middle of an edge of the image."""
 RIGHT = [(cell, cell + 1) for cell in range(CELLS) if cell % GRID < GRID - 1]
 BELOW = [(cell, cell + GRID) for cell in range(CELLS - GRID)]
 
@@ -68,9 +68,7 @@ def settings(permutations: int) -> list[Setting]:
         Setting("Jigsaw, no channel jitter, all grey", JigsawConfig(**few, channel_jitter=0, grey=1)),
         Setting("Jigsaw, a gap of 13 px but no jitter", JigsawConfig(**few, **bare, tile=40)),
         Setting("Jigsaw, a gap of 4 px but no jitter", JigsawConfig(**few, **bare, tile=49)),
-        Setting(
-            "Jigsaw, jitter of 4 px in cells 4 px larger", JigsawConfig(**few, channel_jitter=0, jitter=4, tile=49)
-        ),
+        Setting("Jigsaw, gaps of 0 to 8 px by jitter", JigsawConfig(**few, channel_jitter=0, jitter=4, tile=49)),
         Setting("Jigsaw, no gap, no jitter", JigsawConfig(**few, **bare, tile=53)),
     ]
 
@@ -82,22 +80,20 @@ def main() -> None:
     parser.add_argument("--permutations", type=int, default=100)
     arguments = parser.parse_args()
     images = _read(arguments.folder, arguments.images)
-    aberrated = torch.stack([_aberrated(image) for image in images])
-    print("| puzzles | edges | statistics | colour shift | colour shift, aberration simulated |\n|---|---|---|---|---|")
+    seen = {name: torch.stack([_aberrated(image, moved) for image in images]) for name, moved in ABERRATIONS.items()}
+    print(f"| puzzles | edges | statistics | {' | '.join(f'colour shift: {name}' for name in ABERRATIONS)} |")
+    print(f"|{'---|' * (3 + len(ABERRATIONS))}")
     for setting in settings(arguments.permutations):
-        print(f"| {setting.name} | {' | '.join(_accuracies(setting, images, aberrated))} |", flush=True)
+        print(f"| {setting.name} | {' | '.join(_accuracies(setting, images, seen))} |", flush=True)
     tested = arguments.images - len(_trained(images))
     print(f"\nChance: {1 / arguments.permutations:.1%}. {tested} puzzles a figure, of {arguments.images} images.")
 
 
-def _accuracies(setting: Setting, images: Tensor, aberrated: Tensor) -> list[str]:
+def _accuracies(setting: Setting, images: Tensor, aberrated: dict[str, Tensor]) -> list[str]:
     edges = _solved_by_edges(_puzzles(setting, images[len(_trained(images)) :], 1))
-    learnt = [
-        _solved_by_cell(setting, images, _statistics),
-        _solved_by_cell(setting, images, _colour_shifts),
-        _solved_by_cell(setting, aberrated, _colour_shifts),
-    ]
-    return [f"{accuracy:.1%}" for accuracy in (edges, *learnt)]
+    statistics = _solved_by_cell(setting, images, _statistics)
+    shifts = [_solved_by_cell(setting, seen, _colour_shifts) for seen in aberrated.values()]
+    return [f"{accuracy:.1%}" for accuracy in (edges, statistics, *shifts)]
 
 
 def _trained(images: Tensor) -> Tensor:
@@ -121,9 +117,9 @@ def _square(file: Path) -> Tensor:
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
 
 
-def _aberrated(image: Tensor) -> Tensor:
-    """Red magnified and blue shrunk about the centre, as lenses do."""
-    magnified = torch.tensor([1 + MAGNIFICATION, 1, 1 - MAGNIFICATION])
+def _aberrated(image: Tensor, moved: tuple[int, int, int]) -> Tensor:
+    """Channels magnified about the centre by different factors, as lenses do."""
+    magnified = 1 + torch.tensor(moved) / (SIDE / 2)
     grids = torch.eye(2, 3) / magnified[:, None, None]
     grid = functional.affine_grid(grids, [3, 1, SIDE, SIDE], align_corners=False)
     seen = functional.grid_sample(image[:, None].float(), grid, padding_mode="border", align_corners=False)
@@ -158,11 +154,11 @@ def _solved_by_edges(puzzles: Puzzles) -> float:
 def _solved_by_cell(setting: Setting, images: Tensor, cue: Callable[[Tensor], Tensor]) -> float:
     """The permutation that is likeliest where each tile's cell is told, by its cue alone, by logistic regression."""
     trained = _trained(images)
-    learning, asked = _puzzles(setting, trained, repeats=3), _puzzles(setting, images[len(trained) :], repeats=1)
+    learning, asked = _puzzles(setting, trained, repeats=2), _puzzles(setting, images[len(trained) :], repeats=1)
     own = learning.cells.ravel() >= 0
     solver = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
     solver.fit(_within_puzzle(cue(learning.tiles))[own], learning.cells.ravel()[own])
-    told = solver.predict_log_proba(_within_puzzle(cue(asked.tiles))).reshape(-1, CELLS, CELLS)
+    told = np.log(np.maximum(solver.predict_proba(_within_puzzle(cue(asked.tiles))), 1e-12)).reshape(-1, CELLS, CELLS)
     likelihood = sum(told[:, slot, asked.table[:, slot]] for slot in range(CELLS))
     return float((np.argmax(likelihood, axis=1) == asked.labels).mean())
 

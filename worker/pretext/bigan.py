@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
 
 from models.backbone import Backbone, build_backbone, map_shape
 from models.config import BackboneConfig
@@ -65,7 +66,10 @@ class BiganNetwork(PretextNetwork):
 
 
 class Discriminator(nn.Module):
-    """No normalisation (our choice): batch norm would see real and made images in one batch and tell by that."""
+    """Spectral norm in every layer (our choice), so that it doesn't outrun its opponents.
+
+    Batch norm would see real and made images in one batch and tell them by that.
+    """
 
     def __init__(self, made: int, code: int, width: int, channels: int) -> None:
         super().__init__()
@@ -73,10 +77,8 @@ class Discriminator(nn.Module):
         convolutions = [nn.Conv2d(before, after, 4, 2, 1) for before, after in pairwise(sizes)]
         self.of_image = nn.Sequential(*_leaky(convolutions), nn.Flatten())
         self.of_code = nn.Sequential(*_leaky([nn.Linear(code, width), nn.Linear(width, width)]))
-        last = nn.Linear(width, 1)
         hidden = nn.Linear(sizes[-1] * SMALLEST**2 + width, width)
-        self.of_both = nn.Sequential(*_leaky([hidden]), last)
-        nn.init.normal_(last.weight, std=0.01)
+        self.of_both = nn.Sequential(*_leaky([hidden]), spectral_norm(nn.Linear(width, 1)))
 
     def forward(self, images: Tensor, codes: Tensor) -> Tensor:
         """Images (M, 3, made, made) in -1..1, codes (M, code) -> logits (M,): above 0, the image was there first."""
@@ -153,10 +155,10 @@ class BiganTask(PretextTask):
 
 
 def code_head(features: int, width: int, code: int) -> nn.Sequential:
-    """The encoder's end: one hidden layer, and codes that nothing bounds."""
+    """The encoder's end: one hidden layer, and codes in -1..1, where the drawn ones are (the bound is our choice)."""
     hidden, last = nn.Linear(features, width), nn.Linear(width, code)
     init_he([hidden, last])
-    return nn.Sequential(nn.Flatten(), hidden, nn.ReLU(inplace=True), last)
+    return nn.Sequential(nn.Flatten(), hidden, nn.ReLU(inplace=True), last, nn.Tanh())
 
 
 def image_generator(made: int, code: int, channels: int) -> nn.Sequential:
@@ -173,8 +175,4 @@ def _doublings(made: int) -> int:
 
 
 def _leaky(layers: Sequence[nn.Module]) -> list[nn.Module]:
-    """Each layer and its leaky ReLU, initialised for it."""
-    for layer in layers:
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, a=SLOPE)
-    return [one for layer in layers for one in (layer, nn.LeakyReLU(SLOPE))]
+    return [one for layer in layers for one in (spectral_norm(layer), nn.LeakyReLU(SLOPE))]

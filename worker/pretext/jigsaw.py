@@ -16,6 +16,7 @@ from worker.data.store import ImageStore
 from worker.pictures.puzzle import puzzle_picture
 from worker.pretext.permutations import make_permutations
 from worker.pretext.puzzles import CELLS, JigsawMaker
+from worker.pretext.shortcuts import open_shortcuts
 from worker.pretext.task import Examples, PretextNetwork, PretextTask, Scored, chance_of, told_apart
 from worker.stages.contract import Context
 
@@ -56,6 +57,8 @@ class JigsawTask(PretextTask):
             f"{self._config.permutations} permutations: any two differ in at least {self._permutations.min_hamming} "
             f"of {CELLS} slots, {self._permutations.mean_hamming:.2f} on average."
         )
+        for shortcut in open_shortcuts(self._config):
+            context.log(f"These puzzles leave a shortcut open. {shortcut}", "warning")
 
     def make(self, images: Tensor, generator: Generator) -> Examples:
         batch = self._maker.make(images, generator)
