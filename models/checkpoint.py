@@ -52,8 +52,9 @@ def load_record(folder: Path) -> CheckpointRecord:
 
 
 def load_checkpoint(folder: Path, conv1_stride: Literal[2, 4] | None = None) -> tuple[CheckpointRecord, Backbone]:
-    """The record and the backbone, on the CPU in eval mode; draws no random numbers. Raises CheckpointError.
+    """The record and the backbone, on the CPU in eval mode; draws no random numbers.
 
+    Raises CheckpointError, and `NoSuchNetwork` where a library's network isn't there.
     `conv1_stride` gives an AlexNet another stride than it was trained with (SPEC section 4: features of whole images).
     """
     record = load_record(folder)
@@ -85,7 +86,7 @@ def empty_classifier(in_channels: int, record: CheckpointRecord) -> ClassifierHe
 
 
 def fill(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Load `weights` into a module made on device `meta`, whole or not at all.
+    """Load `weights` into an empty module, whole or not at all.
 
     Raises CheckpointError listing the keys that are missing, unexpected or of another shape.
     """

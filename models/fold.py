@@ -4,13 +4,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
-from models.backbone import Backbone, empty_backbone
+from models.backbone import Backbone, LayeredBackbone, empty_backbone
 from models.checkpoint import fill
 from models.heads import ClassifierHead
 
 
 def fold_backbone(backbone: Backbone) -> Backbone:
-    """The same backbone without batch norm (its config says `norm="none"`), in eval mode; `lrn` stays."""
+    """The same backbone without batch norm (its config says `norm="none"`), in eval mode; `lrn` stays.
+
+    A library's network comes back as it is.
+    """
+    if not isinstance(backbone, LayeredBackbone):
+        return backbone.eval()
     config = backbone.config
     if config.norm == "batch":
         config = config.model_copy(update={"norm": "none"})

@@ -73,27 +73,29 @@ def import_backbone(
 ) -> tuple[Backbone, KeyReport]:
     """A backbone filled with `weights`, in eval mode, and what became of every key.
 
-    Names are ours, which are torchvision's for alexnet, vgg16 and vgg16_bn (`features.N.weight`), after `prefix`.
-    Raises WeightsMismatch when a layer stays unloaded, or a key is unused and `allow_unused` is false.
+    Names are the published network's, after `prefix`: torchvision's for alexnet, vgg16 and vgg16_bn
+    (`features.N.weight`), the library's for its networks. Raises WeightsMismatch when a layer stays unloaded, or a key
+    is unused and `allow_unused` is false; `NoSuchNetwork`.
     """
     backbone = empty_backbone(config)
-    own = backbone.state_dict()
+    own = backbone.published.state_dict()
     named = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
-    report = _compare(own, named)
+    report = _compare(own, named, backbone.left_out)
     report.unexpected += [key for key in weights if not key.startswith(prefix)]
     problems = report.problems(unexpected=not allow_unused)
     if problems:
         raise WeightsMismatch(report, problems)
     counters = {key: torch.tensor(0) for key in own if _is_counter(key)}
     loaded = {key: named[key].to(own[key].dtype) for key in report.loaded}
-    backbone.load_state_dict(counters | loaded, assign=True)
+    backbone.published.load_state_dict(counters | loaded, assign=True)
     return backbone.eval(), report
 
 
-def _compare(own: Mapping[str, Tensor], named: Mapping[str, Tensor]) -> KeyReport:
+def _compare(own: Mapping[str, Tensor], named: Mapping[str, Tensor], left_out: tuple[str, ...]) -> KeyReport:
+    classifier = tuple(f"{module}." for module in left_out)
     report = KeyReport(missing=[key for key in own if key not in named and not _is_counter(key)])
     for key, value in named.items():
-        if key.startswith("classifier."):
+        if key.startswith(classifier):
             report.ignored.append(key)
         elif key not in own:
             report.unexpected.append(key)

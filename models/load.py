@@ -29,9 +29,12 @@ def load_alexnet(path: str | Path) -> Classifier:
 
 
 def load_backbone(path: str | Path) -> Backbone:
-    """The convolutions of `teacher.safetensors` or `alexnet.safetensors`, on the CPU in eval mode."""
+    """The convolutions of `teacher.safetensors` or `alexnet.safetensors`, on the CPU in eval mode.
+
+    Raises CheckpointError for other files, `NoSuchNetwork` where a library's network isn't there.
+    """
     backbone = empty_backbone(load_export_record(path).backbone)
-    fill(backbone, _part(_read_weights(path), of_head=False))
+    fill(backbone.published, _part(_read_weights(path), of_head=False))
     return backbone.eval()
 
 

@@ -65,6 +65,9 @@ def _settings(config: Mapping[str, Any]) -> Iterator[str]:
 def _network(backbone: Mapping[str, Any] | None) -> Iterator[str]:
     if backbone is None:
         return
+    if ":" in str(backbone["arch"]):  # a library's network has no settings
+        yield backbone["arch"]
+        return
     yield f"{backbone['arch']} at width {backbone['width']:g}"
     yield "no normalisation" if backbone["norm"] == "none" else f"{backbone['norm']} norm"
     if backbone["arch"] != Arch.vgg16:

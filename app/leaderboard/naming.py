@@ -73,8 +73,11 @@ def _by_features(features: uuid.UUID, ancestry: Ancestry) -> str:
 
 
 def _network(made: Ancestor) -> str:
-    """The paper's prefix; its networks without one are AlexNets."""
-    return "vgg-" if made.config["backbone"]["arch"] == Arch.vgg16 else ""
+    """The paper's prefix; its networks without one are AlexNets. A library's network is called by its name there."""
+    arch = str(made.config["backbone"]["arch"])
+    if arch == Arch.vgg16:
+        return "vgg-"
+    return f"{arch.partition(':')[2]}-" if ":" in arch else ""
 
 
 def _pretext(config: Mapping[str, Any]) -> str:

@@ -8,7 +8,13 @@ from worker.config.base import Auto, DatasetFacts, StageConfig
 class ExtractConfig(StageConfig):
     """Features of whole images at one tap of the teacher, pooled, streamed to a memory map (SPEC section 4)."""
 
-    tap: Literal["conv1", "conv2", "conv3", "conv4", "conv5"] = "conv4"
+    tap: str = Field(
+        "conv4",
+        min_length=1,
+        max_length=200,
+        description="conv1 .. conv5, after ReLU; of a library's network the name of a module, whose output is taken as "
+        "it is (layer3, features.12)",
+    )
     side: Annotated[int, Field(ge=32)] | Auto = Field(
         "auto", description="images are resized to this square first; auto: the store's side"
     )

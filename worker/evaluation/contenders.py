@@ -93,7 +93,7 @@ def calibrate(
         norm.momentum = None
     for start in range(0, len(chosen), 128):
         batch = read_batch(store, np.sort(chosen[start : start + 128]), view.side).to(device)
-        network.taps(batch, ["conv5"], view.crop)
+        network.taps(batch, [network.backbone.last_tap], view.crop)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.backbone.eval()

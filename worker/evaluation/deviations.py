@@ -37,7 +37,9 @@ def _setting(subject: Subject, split: ProbeSplit | None) -> Iterator[str]:
 
 
 def _network(backbone: BackboneConfig) -> str:
-    told = [str(backbone.arch.value)]
+    told = [str(backbone.arch)]
+    if backbone.library:
+        return told[0]
     if backbone.width != 1:
         told.append(f"at {backbone.width:g} of its width")
     if backbone.is_alexnet and backbone.conv1_stride != 4:

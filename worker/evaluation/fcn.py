@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from models.backbone import Backbone
 from models.layers import init_bias, init_he
 from worker.evaluation.detectors.trunk import geometry
+from worker.stages.frozen import layered
 
 FC6, FC6_PADDING = 6, 3
 DROPOUT = 0.5
@@ -23,7 +24,7 @@ class Fcn(nn.Module):
 
     def __init__(self, backbone: Backbone, classes: int, width: int) -> None:
         super().__init__()
-        self.features = backbone.features
+        self.features = layered(backbone).features
         fc6 = nn.Conv2d(backbone.out_channels, width, FC6, padding=FC6_PADDING)
         fc7 = nn.Conv2d(width, width, 1)
         score = nn.Conv2d(width, classes, 1)

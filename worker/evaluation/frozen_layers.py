@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.backbone import Backbone, build_backbone
+from models.backbone import LayeredBackbone, build_layered
 from models.checkpoint import CheckpointError, CheckpointRecord, load_classifier
 from models.heads import ClassifierHead
 from worker.config.probe import TAPS
 from worker.evaluation.finetuning import new_head
-from worker.stages.frozen import opened_checkpoint, weights_digest
+from worker.stages.frozen import layered, opened_checkpoint, weights_digest
 from worker.stages.precision import Precision, autocast
 
 POOL5 = "pool5"
@@ -26,7 +26,7 @@ class FrozenLayers:
     """All layers of a checkpoint in one row, in eval mode and without gradients."""
 
     record: CheckpointRecord
-    backbone: Backbone
+    backbone: LayeredBackbone
     layers: nn.Sequential
     """The convolutions; with a classifier also its average pooling and fully connected layers."""
     ends: dict[str, int]
@@ -38,8 +38,12 @@ class FrozenLayers:
 
     @classmethod
     def open(cls, checkpoint: Path, device: torch.device, precision: Precision) -> "FrozenLayers":
-        """Raises `StageError(artifact_corrupt)`; a checkpoint without a readable classifier has no fc columns."""
-        record, backbone = opened_checkpoint(checkpoint)
+        """A checkpoint without a readable classifier has no fc columns.
+
+        Raises `StageError`: artifact_corrupt, bad_config (a library's network).
+        """
+        record, found = opened_checkpoint(checkpoint)
+        backbone = layered(found)
         ends: dict[str, int] = {column: backbone.tap_end(column) for column in TAPS}
         ends[POOL5] = len(backbone.features)
         widths: dict[str, int] = {}
@@ -76,7 +80,7 @@ class FrozenLayers:
         if column in HEAD_COLUMNS:
             hidden = len(HEAD_COLUMNS) - 1 - HEAD_COLUMNS.index(column)
             return new_head(self.widths[column], hidden, width, classes, norm)
-        convolutions = build_backbone(self.backbone.config).features[self.ends[column] :]
+        convolutions = build_layered(self.backbone.config).features[self.ends[column] :]
         head = new_head(self.backbone.out_channels * POOLED**2, len(HEAD_COLUMNS), width, classes, norm)
         return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(POOLED), nn.Flatten(), *head)
 

@@ -35,10 +35,10 @@ def tap_shapes(config: BackboneConfig, taps: Sequence[str], crop: int, max_dims:
 
     Raises `StageError(bad_config)` for a tap that the network doesn't have, or a crop too small for it.
     """
-    known = empty_backbone(config).tap_channels
-    unknown = [tap for tap in taps if tap not in known]
+    network = empty_backbone(config)
+    unknown = [tap for tap in taps if tap not in network.tap_channels]
     if unknown:
-        message = f"This network has no map called {', '.join(unknown)}; it has {', '.join(known)}."
+        message = f"This network has no map called {', '.join(unknown)}; it has {network.told_taps()}."
         raise StageError(Reason.bad_config, message)
     try:
         return {tap: resized_shape(config, tap, crop, max_dims) for tap in taps}

@@ -33,7 +33,7 @@ from worker.evaluation.image_cache import in_order
 from worker.evaluation.multilabel import Judgement, Marks, label_rankings, read_marks
 from worker.evaluation.transfer_result import TransferResult
 from worker.stages.contract import Context, StageError
-from worker.stages.frozen import opened_checkpoint
+from worker.stages.frozen import layered, opened_checkpoint
 from worker.stages.precision import resolved_precision
 from worker.stages.randomness import derived_seed, torch_generator
 
@@ -222,7 +222,7 @@ class _Classification:
         if self._below in HEAD_COLUMNS:
             return as_published(new_head(frozen.widths[self._below], 0, 0, classes))
         head = new_head(frozen.backbone.out_channels * POOLED**2, len(HEAD_COLUMNS), self._protocol.width, classes)
-        convolutions = list(opened_checkpoint(self._checkpoint)[1].features) if self._below is None else []
+        convolutions = list(layered(opened_checkpoint(self._checkpoint)[1]).features) if self._below is None else []
         return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(POOLED), nn.Flatten(), *as_published(head))
 
     def _inputs(self, windows: Tensor) -> Tensor:

@@ -16,9 +16,11 @@ FILTER_SIDE = 44
 GAP, MARGIN = 2, 8
 
 
-def first_filters(backbone: Backbone) -> NDArray[np.float32]:
-    """Weights of the first convolution as images, (channels, height, width, 3)."""
-    layer = next(layer for layer in backbone.features if isinstance(layer, nn.Conv2d))
+def first_filters(backbone: Backbone) -> NDArray[np.float32] | None:
+    """Weights of the first convolution as images, (channels, height, width, 3); None where it sees no pixels."""
+    layer = next((layer for layer in backbone.modules() if isinstance(layer, nn.Conv2d)), None)
+    if layer is None or layer.weight.shape[1] != 3:
+        return None
     weights: NDArray[np.float32] = layer.weight.detach().cpu().float().permute(0, 2, 3, 1).numpy()
     return weights
 

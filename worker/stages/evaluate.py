@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from models.backbone import empty_backbone
 from worker.config.evaluate import EvaluateConfig
 from worker.config.pipeline import ArtifactKind
 from worker.data.store import ImageStore
@@ -94,8 +95,17 @@ class _Comparison:
         self._batches = math.ceil(len(split.images) / config.batch)
         train = split.images[~split.held_out]
         found = contenders(store, inputs.student, inputs.teacher, train, config.seeds[0], device, self._precision)
-        self._contenders = list(found)
+        self._contenders = [one for one in found if self._comparable(one)]
         self._steps_done = 0
+
+    def _comparable(self, contender: Contender) -> bool:
+        """Whether it has the maps by which networks are compared here; a library's network has others."""
+        network = empty_backbone(contender.record.backbone)
+        missing = [tap for tap in self._config.taps if tap not in network.tap_channels]
+        if missing:
+            message = f"The {contender.name}, a {network.config.arch}, takes no part: it has no {', '.join(missing)}."
+            self._context.log(message, "warning")
+        return not missing
 
     def evaluation(self) -> Evaluation:
         networks: dict[str, dict[str, TapResult]] = {}

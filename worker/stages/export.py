@@ -200,7 +200,7 @@ def _onnx_network(path: Path) -> Network | None:
 def _write_convolutions(record: CheckpointRecord, backbone: Backbone, path: Path) -> FileCard:
     probe = _Probe.of(backbone, record.crop)
     folded_record, folded = folded_backbone(record, backbone)
-    write_safetensors(path, folded_record, dict(folded.state_dict()))
+    write_safetensors(path, folded_record, dict(folded.published.state_dict()))
     return _checked("convolutions", path, record.classes, load_backbone(path), probe)
 
 

@@ -49,6 +49,9 @@ def run(config: ExtractConfig, inputs: ExtractInputs, context: Context) -> Extra
     device = usable_device(context.device)
     store = ImageStore.open(inputs.store)
     record, backbone = opened_checkpoint(inputs.teacher, config.conv1_stride)
+    if config.tap not in backbone.tap_channels:
+        message = f"The network has no map called {config.tap}; it has {backbone.told_taps()}."
+        raise StageError(Reason.bad_config, message)
     config = _resolved(config, store, record, device)
     context.resolved(config)
     facts = _facts(config, store, record, checkpoint_facts(inputs.teacher, record))
@@ -67,8 +70,9 @@ def run(config: ExtractConfig, inputs: ExtractInputs, context: Context) -> Extra
 def _resolved(
     config: ExtractConfig, store: ImageStore, record: CheckpointRecord, device: torch.device
 ) -> ExtractConfig:
+    arch = record.backbone.arch
     if config.conv1_stride is not None and not record.backbone.is_alexnet:
-        raise StageError(Reason.bad_config, "`conv1_stride` is for AlexNet teachers; this one is a VGG16.")
+        raise StageError(Reason.bad_config, f"`conv1_stride` is for AlexNet teachers; this one is {arch}.")
     config = config.resolved(DatasetFacts(image_count=store.count, side=store.side))
     side, crop = int(config.side), int(config.crop)
     check_crop(side, crop)

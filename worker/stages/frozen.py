@@ -8,8 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from models.backbone import Backbone
+from models.backbone import Backbone, LayeredBackbone
 from models.checkpoint import CheckpointError, CheckpointRecord, load_checkpoint
+from models.library import NoSuchNetwork
 from models.pixels import Pixels
 from worker.config.reasons import Reason
 from worker.stages.contract import StageError
@@ -17,11 +18,22 @@ from worker.stages.precision import Precision, autocast
 
 
 def opened_checkpoint(folder: Path, conv1_stride: Literal[2, 4] | None = None) -> tuple[CheckpointRecord, Backbone]:
-    """`load_checkpoint` for stages: raises `StageError(artifact_corrupt)`."""
+    """`load_checkpoint` for stages: raises `StageError`, artifact_corrupt or (a library isn't there) bad_config."""
     try:
         return load_checkpoint(folder, conv1_stride)
+    except NoSuchNetwork as error:
+        raise StageError(Reason.bad_config, f"The checkpoint's network can't be built: {error}.") from error
     except CheckpointError as error:
         raise StageError(Reason.artifact_corrupt, f"The checkpoint can't be read: {error}.") from error
+
+
+def layered(backbone: Backbone) -> LayeredBackbone:
+    """For what takes a network apart. Raises `StageError(bad_config)` for a library's."""
+    if isinstance(backbone, LayeredBackbone):
+        return backbone
+    arch = backbone.config.arch
+    message = f"This needs a network whose layers lie in a row, an AlexNet or VGG16; this one is {arch}."
+    raise StageError(Reason.bad_config, message)
 
 
 def checkpoint_facts(folder: Path, record: CheckpointRecord) -> dict[str, Any]:
@@ -42,7 +54,7 @@ class FrozenNetwork:
 
     @torch.inference_mode()
     def taps(self, images: Tensor, names: Collection[str], crop: int) -> dict[str, Tensor]:
-        """uint8 (N, 3, side, side) -> the asked maps of the centre `crop`, after ReLU, float32 or bfloat16."""
+        """uint8 (N, 3, side, side) -> the asked maps of the centre `crop`, float32 or bfloat16."""
         values = self._pixels.apply(centre_crop(images, crop)).contiguous(memory_format=torch.channels_last)
         with autocast(self._precision, self._device):
             maps: dict[str, Tensor] = self.backbone.taps(values, names)

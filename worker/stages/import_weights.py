@@ -4,6 +4,7 @@ from pathlib import Path
 
 from models.checkpoint import CheckpointRecord, save_checkpoint
 from models.importing import BadWeights, KeyReport, WeightsMismatch, import_backbone, read_weights
+from models.library import NoSuchNetwork
 from models.pixels import ImagenetPixels, ImagePixels
 from worker.config.export import ImportWeightsConfig
 from worker.config.pipeline import ArtifactKind
@@ -26,7 +27,8 @@ def run(config: ImportWeightsConfig, inputs: ImportWeightsInputs, context: Conte
     """Load the uploaded file into `config.backbone` and save it as a teacher.
 
     Raises StageError: bad_weights where the file is no weights (or carries code), weights_mismatch with the keys where
-    a layer stays unloaded or (unless `allow_unused`) a key fits none, disk_full.
+    a layer stays unloaded or (unless `allow_unused`) a key fits none, bad_config where there is no such network or it
+    makes no maps, disk_full.
     """
     context.resolved(config)
     file = _only_file(inputs.upload)
@@ -38,8 +40,12 @@ def run(config: ImportWeightsConfig, inputs: ImportWeightsInputs, context: Conte
     except BadWeights as error:
         raise StageError(Reason.bad_weights, f"{file.name} can't be used: {error}.") from error
     except WeightsMismatch as error:
-        raise StageError(Reason.weights_mismatch, f"{file.name} doesn't fit {_named(config)}: {error}.") from error
+        told = f"{file.name} doesn't fit {config.backbone.told}: {error}."
+        raise StageError(Reason.weights_mismatch, told) from error
+    except NoSuchNetwork as error:
+        raise StageError(Reason.bad_config, f"The network can't be built: {error}.") from error
     _tell(report, context)
+    context.log(f"Its maps: {backbone.told_taps()}.")
     record = _record(config, report)
     with machine_errors("saving the checkpoint"):
         save_checkpoint(folder, record, backbone, None)
@@ -53,11 +59,6 @@ def _only_file(upload: Path) -> Path:
     if len(files) != 1:
         raise StageError(Reason.bad_weights, f"The upload holds {len(files)} files, not one.")
     return files[0]
-
-
-def _named(config: ImportWeightsConfig) -> str:
-    backbone = config.backbone
-    return f"{backbone.arch} (width {backbone.width:g}, norm {backbone.norm})"
 
 
 def _tell(report: KeyReport, context: Context) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from models.backbone import Backbone
 from models.checkpoint import CheckpointRecord, save_checkpoint
+from models.library import NoSuchNetwork
 from models.pixels import ImagenetPixels
 from worker.config.base import DatasetFacts
 from worker.config.pipeline import ArtifactKind
@@ -34,7 +35,8 @@ def run(config: InitialiseConfig, inputs: InitialiseInputs, context: Context) ->
     """Fresh weights by the seed, the same as those of the evaluation's untrained network of that seed.
 
     With `calibrate` the batch norms hold the statistics of up to 1024 of the store's images: nothing is learnt, but
-    the maps are in the range that a trained network's are in. Raises `StageError(images_too_small)`.
+    the maps are in the range that a trained network's are in. Raises `StageError`: images_too_small, bad_config (no
+    such network).
     """
     device = usable_device(context.device)
     store = ImageStore.open(inputs.store)
@@ -44,7 +46,7 @@ def run(config: InitialiseConfig, inputs: InitialiseInputs, context: Context) ->
         message = f"`crop` is {config.crop}, but the stored images have {store.side} px."
         raise StageError(Reason.images_too_small, message)
     record = _record(config, store)
-    backbone = untrained(record, config.seed)
+    backbone = _built(record, config.seed)
     if config.calibrate:
         _calibrate(backbone, record, store, config.seed, device)
     with machine_errors("writing the network"):
@@ -66,6 +68,13 @@ def _record(config: InitialiseConfig, store: ImageStore) -> CheckpointRecord:
         classes=0,
         training={**training, "dataset": store.digest, "config": config.model_dump(mode="json")},
     )
+
+
+def _built(record: CheckpointRecord, seed: int) -> Backbone:
+    try:
+        return untrained(record, seed)
+    except NoSuchNetwork as error:
+        raise StageError(Reason.bad_config, f"The network can't be built: {error}.") from error
 
 
 def _calibrate(

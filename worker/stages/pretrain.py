@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from models.checkpoint import CheckpointRecord, save_checkpoint
+from models.library import NoSuchNetwork
 from worker.config.base import DatasetFacts
 from worker.config.pipeline import ArtifactKind
 from worker.config.pretrain import PretrainConfig
@@ -97,7 +98,8 @@ class PretextTraining:
         backbone, pixels = self.network.backbone, self._pretext.pixels
         view = View(self.side, int(self._config.pretext.crop))
         device = next(backbone.parameters()).device
-        found = online_knn(backbone, pixels, self.store, self._labelled, view, ONLINE_TAP, device, precision)
+        tap = ONLINE_TAP if ONLINE_TAP in backbone.tap_channels else backbone.last_tap
+        found = online_knn(backbone, pixels, self.store, self._labelled, view, tap, device, precision)
         return {"online_knn": found}
 
     @torch.no_grad()
@@ -151,6 +153,8 @@ def _resolved_by_store(config: PretrainConfig, store: ImageStore) -> PretrainCon
 def _task(config: PretrainConfig) -> PretextTask:
     try:
         return pretext_task(config)
+    except NoSuchNetwork as error:
+        raise StageError(Reason.bad_config, f"The network can't be built: {error}.") from error
     except RuntimeError as error:
         arch, task = config.backbone.arch, config.pretext.task
         message = f"What {task} cuts from images of {config.pretext.side} px is too small for {arch}: {error}."

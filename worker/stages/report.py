@@ -56,7 +56,8 @@ def run(config: ReportConfig, inputs: ReportInputs, context: Context) -> ReportR
         _sheet(config, store, rows, labels).save(folder / "clusters.png", optimize=True)
         panels = {"student": student, **({"teacher": teacher} if teacher else {})}
         filters = {name: first_filters(backbone) for name, (_, backbone) in panels.items()}
-        filter_picture(filters).save(folder / "conv1.png", optimize=True)
+        seen = {name: found for name, found in filters.items() if found is not None}
+        filter_picture(seen).save(folder / "conv1.png", optimize=True)
         record = teacher[0] if teacher else None
         preview = _copied_preview(inputs.teacher, folder)
         text = report_words(store, labels, student[0], record, clustering, evaluation, preview)

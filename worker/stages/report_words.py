@@ -88,7 +88,7 @@ def _training_row(name: str, record: CheckpointRecord) -> list[str]:
     facts = record.training
     return [
         name,
-        f"{record.backbone.arch}, width {record.backbone.width:g}, norm {record.backbone.norm}",
+        record.backbone.told,
         f"{record.crop} px",
         str(record.classes or "–"),
         _number(facts, "epochs", "{:.1f}"),

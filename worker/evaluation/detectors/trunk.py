@@ -11,7 +11,7 @@ from torch.nn import functional
 from models.backbone import Backbone
 from models.fold import fold_backbone
 from models.layers import ClippedMaxPool2d
-from worker.stages.frozen import weights_digest
+from worker.stages.frozen import layered, weights_digest
 from worker.stages.precision import Precision, autocast
 
 
@@ -48,7 +48,7 @@ class DetectionTrunk(nn.Module):
     def __init__(self, backbone: Backbone, frozen: int, precision: Precision) -> None:
         """conv1 .. conv`frozen` don't learn. The backbone is copied, not changed."""
         super().__init__()
-        folded = copy.deepcopy(fold_backbone(backbone))  # folding shares what it doesn't change
+        folded = layered(copy.deepcopy(fold_backbone(backbone)))  # folding shares what it doesn't change
         self.features = folded.features[: folded.tap_end("conv5")].requires_grad_(True)
         self.out_channels = folded.out_channels
         self.stride, first = geometry(self.features)
