@@ -45,7 +45,7 @@ class Codebook:
         self._squares = self._words.square().sum(1)
 
     def nearest(self, descriptors: Tensor) -> Tensor:
-        """(n, dim) -> int64 (n,): the Euclidean nearest word; equally near: the lowest."""
+        """(n, dim) -> int64 (n,): the Euclidean nearest word."""
         pieces = torch.split(descriptors, max(1, COMPARED // len(self._words)))
         # |x|^2 is the same for all words.
         return torch.cat([torch.addmm(self._squares, piece, self._words.T, alpha=-2).argmin(1) for piece in pieces])

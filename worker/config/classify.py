@@ -21,4 +21,5 @@ class ClassifyConfig(StudentConfig):
         0.0, ge=0, le=1, description="share of images seen in grey, so colour alone can't tell clusters"
     )
     balance: Literal["images", "clusters"] = Field("images", description="draw images, or clusters, uniformly")
+    soft: bool = Field(False, description="learn each image's shares of its nearest clusters, as `label` wrote them")
     label_smoothing: float = Field(0.0, ge=0, lt=1)

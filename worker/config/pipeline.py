@@ -66,6 +66,10 @@ _STORE = _port(ArtifactKind.image_store)
 _CHECKPOINT = _port(ArtifactKind.checkpoint)
 _MAYBE_CHECKPOINT = _port(ArtifactKind.checkpoint, optional=True)
 _LABELS = _port(ArtifactKind.pseudo_label_set)
+_MAYBE_LABELS = _port(ArtifactKind.pseudo_label_set, optional=True)
+
+FURTHER_LABELS = ("labels2", "labels3", "labels4")
+"""Roles of other clusterings of the same images that the student learns beside the first, a head each."""
 
 PIPELINE: dict[StageName, StageSpec] = {
     spec.name: spec
@@ -103,7 +107,7 @@ PIPELINE: dict[StageName, StageSpec] = {
         ),
         StageSpec(
             name=StageName.classify,
-            inputs={"store": _STORE, "labels": _LABELS},
+            inputs={"store": _STORE, "labels": _LABELS, **dict.fromkeys(FURTHER_LABELS, _MAYBE_LABELS)},
             outputs={"student": ArtifactKind.checkpoint},
         ),
         StageSpec(

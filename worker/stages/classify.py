@@ -1,11 +1,13 @@
 """Cluster classification: the student learns the pseudo-labels from scratch (paper section 3; SPEC section 5)."""
 
 import hashlib
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -22,9 +24,18 @@ from worker.stages.contract import Context, Inputs, Produced, Result, StageError
 from worker.stages.crops import centre_crops, greyed_at_random
 from worker.stages.machine_errors import machine_errors
 from worker.stages.precision import Precision, autocast, usable_device
-from worker.stages.pseudo_labels import PseudoLabels, Split, balanced_order, read_labels, split_images
+from worker.stages.pseudo_labels import (
+    PseudoLabels,
+    Split,
+    balanced_order,
+    labelled_in_all,
+    read_labels,
+    read_soft_labels,
+    split_images,
+)
 from worker.stages.randomness import derived_seed, numpy_generator, torch_generator
 from worker.stages.standalone import main
+from worker.stages.stepper import as_float
 from worker.stages.student import batches_in_order, fitted_to, random_views
 from worker.stages.task import Indices
 from worker.stages.training import train
@@ -33,6 +44,10 @@ from worker.stages.training import train
 class ClassifyInputs(Inputs):
     store: Path
     labels: Path
+    labels2: Path | None = None
+    labels3: Path | None = None
+    labels4: Path | None = None
+    """Other clusterings of the same images, learnt beside the first by heads of their own, which are thrown away."""
 
 
 class ClassifyResult(Result):
@@ -43,16 +58,19 @@ def run(config: ClassifyConfig, inputs: ClassifyInputs, context: Context) -> Cla
     """Raises `StageError` with bad_labels, too_few_images, images_too_small, device_unavailable, diverged, ..."""
     device = usable_device(context.device)
     store = ImageStore.open(inputs.store)
-    labels = read_labels(inputs.labels, store.count)
+    labels, *further = _read_all(config, inputs, store.count)
+    labels = labelled_in_all(labels, further)
     config = fitted_to(config, store)
     split = split_images(labels, store.paths, config.holdout, config.seed)
     if len(split.trained) < 2:
         raise StageError(Reason.too_few_images, f"Only {len(split.trained)} labelled images are left to train on.")
-    task = ClusterTask(config, store, labels, split)
-    data = hashlib.sha256(f"{store.digest} {labels.classes}".encode() + labels.values.tobytes()).hexdigest()
+    task = ClusterTask(config, store, labels, split, further)
+    data = _digest(store, [labels, *further])
     facts, config = train(task, config, data, device, context)
     facts |= {"dataset": store.digest, "images": store.count}
     facts |= {"clusters": labels.classes, "images_trained": len(split.trained), "images_held_out": len(split.held_out)}
+    if further:
+        facts["further_clusters"] = [other.classes for other in further]
     if len(split.held_out):
         context.log(
             f"Of {len(split.held_out)} held-out images {facts['holdout_accuracy']:.1%} are told their cluster "
@@ -61,30 +79,73 @@ def run(config: ClassifyConfig, inputs: ClassifyInputs, context: Context) -> Cla
     return ClassifyResult(student=_write(task.network, config, facts, context.workdir / "student"))
 
 
+def _read_all(config: ClassifyConfig, inputs: ClassifyInputs, count: int) -> list[PseudoLabels]:
+    given = (inputs.labels, inputs.labels2, inputs.labels3, inputs.labels4)
+    folders = [folder for folder in given if folder is not None]
+    read = [read_labels(folder, count) for folder in folders]
+    if not config.soft:
+        return read
+    return [read_soft_labels(folder, labels) for folder, labels in zip(folders, read, strict=True)]
+
+
+def _digest(store: ImageStore, label_sets: Sequence[PseudoLabels]) -> str:
+    """Of all that is trained on."""
+    digest = hashlib.sha256(store.digest.encode())
+    for labels in label_sets:
+        digest.update(f" {labels.classes}".encode() + labels.values.tobytes())
+        if labels.soft is not None:
+            digest.update(labels.soft.clusters.tobytes() + labels.soft.shares.tobytes())
+    return digest.hexdigest()
+
+
 class ClusterClassifier(nn.Module):
-    def __init__(self, backbone: Backbone, head: ClassifierHead) -> None:
+    """A student; `further` layers tell other clusterings from the same fc7 while it learns."""
+
+    def __init__(self, backbone: Backbone, head: ClassifierHead, further: Sequence[int] = ()) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.further = nn.ModuleList(_last_layer(head.width, classes) for classes in further)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, crop, crop) -> logits (N, clusters)."""
-        logits: Tensor = self.head(self.backbone(images))
-        return logits
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """(N, 3, crop, crop) -> logits (N, clusters) of each clustering."""
+        maps = self.head.avgpool(self.backbone(images)).flatten(1)
+        fc7 = self.head.classifier[:-1](maps)
+        return (self.head.classifier[-1](fc7), *(layer(fc7) for layer in self.further))
+
+
+def _last_layer(width: int, classes: int) -> nn.Linear:
+    """As the classifier's own."""
+    layer = nn.Linear(width, classes)
+    nn.init.normal_(layer.weight, std=0.01)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 class ClusterTask:
     """Telling an image's cluster."""
 
-    def __init__(self, config: ClassifyConfig, store: ImageStore, labels: PseudoLabels, split: Split) -> None:
+    def __init__(
+        self,
+        config: ClassifyConfig,
+        store: ImageStore,
+        labels: PseudoLabels,
+        split: Split,
+        further: Sequence[PseudoLabels] = (),
+    ) -> None:
         self.store = store
         self.side = int(config.side)
-        self.chance_loss, self.chance_accuracy = chance_of(labels.classes)
+        label_sets = (labels, *further)
+        self.chance_loss = statistics.mean(chance_of(each.classes)[0] for each in label_sets)
+        self.chance_accuracy = chance_of(labels.classes)[1]
         self.looks = 200
-        self.network = cluster_classifier(config, labels.classes)
+        self.network = cluster_classifier(config, labels.classes, [other.classes for other in further])
         self._config = config
         self._crop = int(config.crop)
         self._labels = torch.from_numpy(labels.values)
+        self._targets_by_image = [
+            torch.from_numpy(values) for each in label_sets for values in _target_values(each, config.soft)
+        ]
         self._split = split
         self._pixels = ImagenetPixels()
 
@@ -99,10 +160,20 @@ class ClusterTask:
         crops = random_views(images, self._config, generator)
         if self._config.grey:
             crops = greyed_at_random(crops, self._config.grey, generator)
-        return Examples((self._pixels.apply(crops),), (self._targets(indices, images.device),))
+        chosen = torch.from_numpy(indices)
+        targets = (values[chosen].to(images.device, non_blocking=True) for values in self._targets_by_image)
+        return Examples((self._pixels.apply(crops),), tuple(targets))
 
     def score(self, outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Scored:
-        return told_apart(outputs[0], targets[0], self._config.label_smoothing)
+        """The mean over the clusterings; right is who tells the first's nearest cluster."""
+        smoothing = self._config.label_smoothing
+        if self._config.soft:
+            pairs = zip(outputs, targets[::2], targets[1::2], strict=True)
+            scored = [told_softly(logits, clusters, shares, smoothing) for logits, clusters, shares in pairs]
+        else:
+            scored = [told_apart(logits, labels, smoothing) for logits, labels in zip(outputs, targets, strict=True)]
+        loss = torch.stack([each.loss for each in scored]).mean()
+        return Scored(loss=loss, answers=scored[0].answers, correct=scored[0].correct)
 
     @torch.no_grad()
     def monitor(self, network: nn.Module, precision: Precision) -> dict[str, float]:
@@ -115,7 +186,7 @@ class ClusterTask:
         correct = torch.zeros((), dtype=torch.int64, device=device)
         for images, targets in self._held_out(device):
             with autocast(precision, device):
-                logits = network(self._pixels.apply(centre_crops(images, self._crop))).float()
+                logits = as_float(network(self._pixels.apply(centre_crops(images, self._crop))))[0]
             loss += functional.cross_entropy(logits, targets, reduction="sum")
             correct += (logits.argmax(1) == targets).sum()
         count = len(self._split.held_out)
@@ -130,13 +201,28 @@ class ClusterTask:
         return self._labels[torch.from_numpy(indices)].to(device, non_blocking=True)
 
 
-def cluster_classifier(config: ClassifyConfig, classes: int) -> ClusterClassifier:
+def _target_values(labels: PseudoLabels, soft: bool) -> tuple[NDArray[Any], ...]:
+    if not soft:
+        return (labels.values,)
+    assert labels.soft is not None  # `_read_all` has seen to it
+    return labels.soft.clusters, labels.soft.shares
+
+
+def told_softly(logits: Tensor, clusters: Tensor, shares: Tensor, label_smoothing: float) -> Scored:
+    """Cross-entropy of logits (N, classes) against shares (N, m) of the clusters (N, m), the nearest first."""
+    logs = logits.log_softmax(1)
+    told = (shares * logs.gather(1, clusters)).sum(1)
+    loss = -((1 - label_smoothing) * told + label_smoothing * logs.mean(1)).mean()
+    return Scored(loss=loss, answers=len(logits), correct=(logits.detach().argmax(1) == clusters[:, 0]).sum())
+
+
+def cluster_classifier(config: ClassifyConfig, classes: int, further: Sequence[int] = ()) -> ClusterClassifier:
     """Fresh weights by the config's seed; torch's global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(config.seed, "weights"))
         backbone = build_backbone(config.backbone)
         head = ClassifierHead(backbone.out_channels, classes, **_head_arguments(config))
-        return ClusterClassifier(backbone, head)
+        return ClusterClassifier(backbone, head, further)
 
 
 def _head_arguments(config: ClassifyConfig) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The nearest centre of every image is its pseudo-label (paper section 3; SPEC section 4)."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +10,12 @@ from numpy.typing import NDArray
 from worker.clustering.centroids import Centroids
 from worker.clustering.features import FeatureFacts, FeatureSet
 from worker.clustering.nearest import NearestCentre, squared_distances
+from worker.clustering.soft import SeveralNearest, soft_weights
 from worker.config.label import LabelConfig
 from worker.config.reasons import Reason
 from worker.data.store import ImageStore
 from worker.stages.contract import Context, Inputs, Produced, Result, StageError, Stopped
-from worker.stages.label_set import write_label_set
+from worker.stages.label_set import SOFT_CLUSTERS, SOFT_SHARES, write_label_set
 from worker.stages.standalone import main
 
 
@@ -35,12 +38,15 @@ def run(config: LabelConfig, inputs: LabelInputs, context: Context) -> LabelResu
     features, centroids = FeatureSet.open(inputs.features), Centroids.open(inputs.centroids)
     _check_store(features.facts, ImageStore.open(inputs.store))
     _check_space(features.facts, centroids)
-    labels, distances = _label(config, features, centroids, context)
+    made = _label(config, features, centroids, context)
     folder, facts = context.workdir / "labels", centroids.facts
     made_from = {"tap": facts.tap, "l2_normalise": facts.l2_normalise, "checkpoint": facts.checkpoint}
-    return LabelResult(
-        labels=write_label_set(folder, inputs.store, labels, facts.k, "clustering", distances, features=made_from)
-    )
+    labels, distances = np.ascontiguousarray(made.clusters[:, 0]), made.distances
+    produced = write_label_set(folder, inputs.store, labels, facts.k, "clustering", distances, features=made_from)
+    if made.shares is not None:
+        np.save(folder / SOFT_CLUSTERS, made.clusters)
+        np.save(folder / SOFT_SHARES, made.shares)
+    return LabelResult(labels=produced)
 
 
 def _check_store(facts: FeatureFacts, store: ImageStore) -> None:
@@ -64,23 +70,44 @@ def _check_space(facts: FeatureFacts, centroids: Centroids) -> None:
         raise StageError(Reason.bad_config, "The features come from another network (or codebook) than the centroids.")
 
 
-def _label(
-    config: LabelConfig, features: FeatureSet, centroids: Centroids, context: Context
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """int32 labels and float32 Euclidean distances, `(count,)` each, in the space of the clustering."""
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    clusters: NDArray[np.int32]
+    """(count, nearest): the nearest first."""
+    distances: NDArray[np.float32]
+    """(count,): Euclidean, to the nearest, in the space of the clustering."""
+    shares: NDArray[np.float32] | None
+    """(count, nearest), of soft labels."""
+
+
+def _label(config: LabelConfig, features: FeatureSet, centroids: Centroids, context: Context) -> Nearest:
     points = features.points(centroids.facts.l2_normalise, at_a_time=config.chunk)
-    search = NearestCentre(points.dim, context.device)
-    search.place(centroids.centres)
-    labels = np.empty(points.count, np.int32)
-    distances = np.empty(points.count, np.float32)
+    find = _search(config, centroids, context.device)
+    nearest = min(config.nearest, centroids.facts.k)
+    clusters = np.empty((points.count, nearest), np.int32)
+    squared = np.empty((points.count, nearest), np.float32)
     for part, chunk in points.chunks():
-        nearest, _ = search.find(chunk)
-        labels[part] = nearest
-        distances[part] = np.sqrt(squared_distances(chunk, centroids.centres, nearest))
+        found = find(chunk)
+        clusters[part] = found
+        for place in range(nearest):
+            squared[part, place] = squared_distances(chunk, centroids.centres, found[:, place])
         context.progress(part.stop, points.count, "images")
         if context.should_stop():
             raise Stopped
-    return labels, distances
+    shares = soft_weights(squared, config.temperature) if config.nearest > 1 else None
+    return Nearest(clusters, np.sqrt(squared[:, 0]), shares)
+
+
+def _search(
+    config: LabelConfig, centroids: Centroids, device: str
+) -> Callable[[NDArray[np.float32]], NDArray[np.int64]]:
+    """Points `(m, dim)` -> their clusters `(m, nearest)`."""
+    if config.nearest > 1:
+        several = SeveralNearest(centroids.centres, device)
+        return lambda points: several.find(points, min(config.nearest, centroids.facts.k))
+    search = NearestCentre(centroids.centres.shape[1], device)
+    search.place(centroids.centres)
+    return lambda points: search.find(points)[0][:, None]
 
 
 if __name__ == "__main__":

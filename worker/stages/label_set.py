@@ -15,6 +15,9 @@ from worker.stages.contract import Produced
 NONE = -1
 """An image without a label."""
 
+SOFT_CLUSTERS, SOFT_SHARES = "soft_clusters.npy", "soft_shares.npy"
+"""int32 and float32, `(count, m)` each: clusters an image belongs to, the nearest first, and to which share."""
+
 Source = Literal["clustering", "import", "classes"]
 
 

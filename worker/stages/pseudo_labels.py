@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from worker.config.reasons import Reason
 from worker.stages.contract import StageError
+from worker.stages.label_set import SOFT_CLUSTERS, SOFT_SHARES
 from worker.stages.task import Indices
 
 
@@ -19,6 +20,15 @@ class PseudoLabels:
     values: NDArray[np.int64]
     """(count,): -1 = not trained on."""
     classes: int
+    soft: "SoftLabels | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class SoftLabels:
+    clusters: NDArray[np.int64]
+    """(count, m): the nearest first."""
+    shares: NDArray[np.float32]
+    """(count, m): of each row 1 in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,26 @@ def read_labels(folder: Path, count: int) -> PseudoLabels:
     if len(np.unique(values[values >= 0])) < 2:
         raise StageError(Reason.bad_labels, "The pseudo-labels name fewer than two clusters: there is nothing to tell.")
     return PseudoLabels(values.astype(np.int64), classes)
+
+
+def read_soft_labels(folder: Path, labels: PseudoLabels) -> PseudoLabels:
+    """`labels` with the shares that were written beside them; raises `StageError(bad_config)` where there are none."""
+    if not (folder / SOFT_SHARES).is_file():
+        message = "`soft` needs labels with shares: let `label` look at several clusters (`nearest` above 1)."
+        raise StageError(Reason.bad_config, message)
+    try:
+        clusters, shares = np.load(folder / SOFT_CLUSTERS), np.load(folder / SOFT_SHARES)
+    except (OSError, ValueError) as error:
+        raise StageError(Reason.artifact_corrupt, f"The soft labels can't be read: {error}.") from error
+    if clusters.shape != shares.shape or len(clusters) != len(labels.values):
+        raise StageError(Reason.artifact_corrupt, f"There are {len(clusters)} soft labels, shares {shares.shape}.")
+    return replace(labels, soft=SoftLabels(clusters.astype(np.int64), shares))
+
+
+def labelled_in_all(first: PseudoLabels, further: Sequence[PseudoLabels]) -> PseudoLabels:
+    """The first labels, less those of images that some other set has no label for."""
+    known = np.logical_and.reduce([labels.values >= 0 for labels in (first, *further)])
+    return replace(first, values=np.where(known, first.values, -1))
 
 
 def split_images(labels: PseudoLabels, paths: list[str], holdout: float, seed: int) -> Split:

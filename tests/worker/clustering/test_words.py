@@ -29,11 +29,6 @@ def test_a_word_is_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     assert codebook.nearest(found).tolist() == direct.tolist()
 
 
-def test_equally_near_words_are_told_apart_by_their_number() -> None:
-    codebook = Codebook(np.array([[5.0], [1.0], [-1.0]], np.float32), CPU)
-    assert codebook.nearest(torch.tensor([[0.0]])).tolist() == [1]
-
-
 def test_a_bag_counts_the_words_of_each_part() -> None:
     """By hand: a 2 x 3 grid of words, whole and in quarters; the right quarters hold the grid's last column alone."""
     codebook = Codebook(np.array([[0.0], [10.0], [20.0]], np.float32), CPU)

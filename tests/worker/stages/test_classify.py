@@ -15,10 +15,12 @@ from tests.worker.stages.striped import same_weights, striped_images
 from worker.config.classify import ClassifierHeadConfig, ClassifyConfig
 from worker.config.reasons import Reason
 from worker.config.schedule import TrainingSchedule
-from worker.data.store import write_store
-from worker.stages.classify import ClassifyInputs, run
+from worker.data.store import ImageStore, write_store
+from worker.stages.classify import ClassifyInputs, ClusterTask, run, told_softly
 from worker.stages.contract import Produced, StageError, Stopped
+from worker.stages.pseudo_labels import PseudoLabels, Split
 from worker.stages.standalone import LocalContext
+from worker.stages.student import fitted_to
 
 COUNT, SIDE, K = 60, 72, 3
 
@@ -141,3 +143,75 @@ def test_images_too_small_for_the_crops_are_refused(
     with pytest.raises(StageError, match=message) as caught:
         _learn(store, labels, _config(**changes), LocalContext(tmp_path / "work"))
     assert caught.value.reason is Reason.images_too_small
+
+
+def _shares(path: Path, clusters: NDArray[np.integer[Any]], shares: NDArray[np.floating[Any]]) -> Path:
+    _labels(path, clusters[:, 0])
+    np.save(path / "soft_clusters.npy", clusters.astype(np.int32))
+    np.save(path / "soft_shares.npy", shares.astype(np.float32))
+    return path
+
+
+def test_a_soft_loss_is_the_cross_entropy_with_the_shares() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(5, 4, generator=generator)
+    clusters = torch.tensor([[0, 1], [3, 2], [1, 3], [2, 0], [0, 3]])
+    shares = torch.tensor([[0.7, 0.3]]).expand(5, 2)
+    dense = torch.zeros(5, 4).scatter_(1, clusters, shares)
+    for smoothing in (0.0, 0.2):
+        direct = torch.nn.functional.cross_entropy(logits, dense, label_smoothing=smoothing)
+        scored = told_softly(logits, clusters, shares, smoothing)
+        torch.testing.assert_close(scored.loss, direct)
+    assert scored.correct is not None
+    assert int(scored.correct) == int((logits.argmax(1) == clusters[:, 0]).sum())
+
+
+def test_shares_of_one_cluster_train_as_its_label_does(store: Path, labels: Path, tmp_path: Path) -> None:
+    clusters = (np.arange(COUNT) % K)[:, None] + np.array([0, 0])
+    alone = _shares(tmp_path / "alone", clusters, np.array([[1.0, 0.0]]).repeat(COUNT, 0))
+    hard = _learn(store, labels, _config(), LocalContext(tmp_path / "hard"))
+    soft = _learn(store, alone, _config(soft=True), LocalContext(tmp_path / "soft"))
+    assert soft.summary["loss"] == pytest.approx(hard.summary["loss"], rel=1e-4)
+
+
+def test_soft_training_needs_shares(store: Path, labels: Path, tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="`soft` needs labels with shares") as caught:
+        _learn(store, labels, _config(soft=True), LocalContext(tmp_path / "out"))
+    assert caught.value.reason is Reason.bad_config
+
+
+def test_several_clusterings_are_learnt_beside_each_other(store: Path, labels: Path, tmp_path: Path) -> None:
+    """The first decides over the student's outputs; the others' heads shape the trunk and are thrown away."""
+    other = _labels(tmp_path / "other", np.arange(COUNT) % 2, 2)
+    inputs = ClassifyInputs(store=store, labels=labels, labels2=other, labels4=labels)
+    made = run(_config(), inputs, LocalContext(tmp_path / "both")).student
+    assert made.summary["further_clusters"] == [2, K]
+    assert made.summary["chance_loss"] == pytest.approx((2 * math.log(K) + math.log(2)) / 3)
+    assert made.summary["chance_accuracy"] == 1 / K
+    record, _, head = load_classifier(made.path)
+    assert (record.classes, head.classes) == (K, K)
+    alone = _learn(store, labels, _config(), LocalContext(tmp_path / "alone"))
+    assert not same_weights(made.path, alone.path)
+
+
+def test_the_loss_is_the_mean_over_the_clusterings(store: Path) -> None:
+    opened = ImageStore.open(store)
+    sets = [PseudoLabels(np.arange(COUNT) % k, k) for k in (3, 2)]
+    split = Split(np.arange(COUNT), np.arange(0))
+    task = ClusterTask(fitted_to(_config(), opened), opened, sets[0], split, sets[1:])
+    images = torch.from_numpy(np.array(opened.images[:8])).permute(0, 3, 1, 2)
+    examples = task.examples(images, np.arange(8), 0)
+    outputs = task.network.eval()(*examples.inputs)
+    losses = [torch.nn.functional.cross_entropy(o, t) for o, t in zip(outputs, examples.targets, strict=True)]
+    scored = task.score(outputs, examples.targets)
+    torch.testing.assert_close(scored.loss, (losses[0] + losses[1]) / 2)
+    assert scored.correct is not None
+    assert int(scored.correct) == int((outputs[0].argmax(1) == torch.arange(8) % 3).sum())
+
+
+def test_an_image_that_one_clustering_leaves_out_is_not_trained_on(store: Path, labels: Path, tmp_path: Path) -> None:
+    partly = np.arange(COUNT) % 2
+    partly[:20] = -1
+    inputs = ClassifyInputs(store=store, labels=labels, labels2=_labels(tmp_path / "partly", partly, 2))
+    summary = run(_config(), inputs, LocalContext(tmp_path / "out")).student.summary
+    assert summary["images_trained"] + summary["images_held_out"] == COUNT - 20

@@ -114,3 +114,25 @@ def test_stops_between_pieces(tmp_path: Path) -> None:
         label.run(LabelConfig(chunk=30), given.inputs(), context)
     assert context.done == (60, 90, "images")
     assert not list(context.workdir.iterdir())
+
+
+def test_soft_labels_hold_the_nearest_clusters_and_their_shares(tmp_path: Path) -> None:
+    given = Given(tmp_path)
+    hard = given.label().labels.path
+    made = label.run(LabelConfig(nearest=3, temperature=0.2), given.inputs(), LocalContext(tmp_path / "soft")).labels
+    clusters, shares = np.load(made.path / "soft_clusters.npy"), np.load(made.path / "soft_shares.npy")
+    centres = np.load(given.centroids / "centroids.npy")
+    squared = ((given.values[:, None] - centres[None]) ** 2).sum(2)
+    np.testing.assert_array_equal(clusters, squared.argsort(1)[:, :3])
+    nearest = np.sort(squared, axis=1)[:, :3]
+    slow = np.exp(-(nearest / nearest[:, :1] - 1) / 0.2)
+    np.testing.assert_allclose(shares, slow / slow.sum(1, keepdims=True), atol=1e-4)
+    for name in ("labels.npy", "distances.npy"):
+        np.testing.assert_allclose(np.load(made.path / name), np.load(hard / name), rtol=1e-5)
+    assert not (hard / "soft_clusters.npy").exists()
+
+
+def test_there_are_no_more_shares_than_clusters(tmp_path: Path) -> None:
+    given = Given(tmp_path)
+    made = given.label(nearest=100).labels.path
+    assert np.load(made / "soft_clusters.npy").shape == (90, 7)
