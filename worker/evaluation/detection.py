@@ -26,7 +26,7 @@ from worker.evaluation.detectors.trial import Trial, Trials
 from worker.evaluation.detectors.trunk import DetectionTrunk
 from worker.evaluation.transfer_result import TransferResult
 from worker.stages.contract import Context
-from worker.stages.frozen import opened_checkpoint, weights_digest
+from worker.stages.frozen import layered, opened_checkpoint, weights_digest
 from worker.stages.machine_errors import machine_errors
 from worker.stages.precision import fast_arithmetic, resolved_precision
 
@@ -42,9 +42,10 @@ def run_voc_detection(
 
     Columns: `det_ss` (one scale) and `det_ms` (all scales) of Fast R-CNN, or `faster_rcnn`. Every minute, and when it
     is asked to stop, the training is saved in the work directory, and a later attempt goes on from there. Raises
-    `Stopped`, and `StageError` with bad_config, bad_labels, artifact_corrupt, diverged, out_of_memory or disk_full.
+    `Stopped`, and `StageError` with bad_config (a library's network too), bad_labels, artifact_corrupt, diverged, out_of_memory or disk_full.
     """
-    record, backbone = opened_checkpoint(checkpoint)
+    record, found = opened_checkpoint(checkpoint)
+    backbone = layered(found)
     resolved = _resolved(protocol, device)
     context.resolved(TransferConfig(protocol=resolved))
     task = detection_task(store, resolved, context)

@@ -161,6 +161,14 @@ def test_any_backbone_can_be_judged(tmp_path: Path, config: BackboneConfig, dete
     assert result.facts["stride"] == 16
 
 
+def test_a_library_s_network_is_refused_before_anything_is_searched(tmp_path: Path) -> None:
+    narrow_checkpoint(tmp_path / "checkpoint", BackboneConfig(arch="torchvision:resnet18"))
+    with pytest.raises(StageError, match="resnet18") as error:
+        measured(tmp_path, changed(proposals_source="edge"))
+    assert error.value.reason is Reason.bad_config
+    assert not (tmp_path / "work" / "proposals.npz").exists()
+
+
 def test_a_diverging_training_is_named(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="learning rate") as error:
         measured(tmp_path, changed(lr=1e30, iterations=10))
