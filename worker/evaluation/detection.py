@@ -42,7 +42,8 @@ def run_voc_detection(
 
     Columns: `det_ss` (one scale) and `det_ms` (all scales) of Fast R-CNN, or `faster_rcnn`. Every minute, and when it
     is asked to stop, the training is saved in the work directory, and a later attempt goes on from there. Raises
-    `Stopped`, and `StageError` with bad_config (a library's network too), bad_labels, artifact_corrupt, diverged, out_of_memory or disk_full.
+    `Stopped`, and `StageError` with bad_config (a library's network too), bad_labels, artifact_corrupt, diverged,
+    out_of_memory or disk_full.
     """
     record, found = opened_checkpoint(checkpoint)
     backbone = layered(found)
