@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from worker.clustering.whitening import Whitening
 from worker.config.reasons import Reason
 from worker.stages.contract import StageError
 
@@ -76,12 +77,19 @@ class FeatureSet:
             raise StageError(Reason.artifact_corrupt, message)
         return cls(matrix, facts)
 
-    def points(self, l2_normalise: bool, rows: NDArray[np.int64] | None = None, at_a_time: int = 1 << 62) -> "Points":
-        return Points(self.matrix, l2_normalise, rows, at_a_time)
+    def points(
+        self,
+        l2_normalise: bool,
+        rows: NDArray[np.int64] | None = None,
+        at_a_time: int = 1 << 62,
+        whitening: Whitening | None = None,
+    ) -> "Points":
+        return Points(self.matrix, l2_normalise, rows, at_a_time, whitening)
 
 
 class Points:
-    """Rows of a matrix as float32 points, optionally on the unit sphere; above `RESIDENT_BYTES` never all in memory."""
+    """Rows of a matrix as float32 points, whitened and then put on the unit sphere where asked; above `RESIDENT_BYTES`
+    never all in memory."""
 
     def __init__(
         self,
@@ -89,14 +97,16 @@ class Points:
         l2_normalise: bool = False,
         rows: NDArray[np.int64] | None = None,
         at_a_time: int = 1 << 62,
+        whitening: Whitening | None = None,
     ) -> None:
         """`rows` (sorted) limits the points to these; `at_a_time` bounds a piece below `CHUNK_BYTES`."""
         self._matrix = matrix
         self._l2_normalise = l2_normalise
         self._rows = rows
         self.count = len(matrix) if rows is None else len(rows)
-        self.dim = int(matrix.shape[1])
-        self._step = max(1, min(at_a_time, CHUNK_BYTES // (4 * self.dim)))
+        self._whitening = whitening
+        self.dim = int(matrix.shape[1]) if whitening is None else whitening.components
+        self._step = max(1, min(at_a_time, CHUNK_BYTES // (4 * int(matrix.shape[1]))))
         self._resident = self._loaded() if 4 * self.count * self.dim <= RESIDENT_BYTES else None
 
     def chunks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
@@ -123,6 +133,8 @@ class Points:
         # Adding zero turns -0 into 0, so that equal points have equal bytes.
         points = values.astype(np.float32)
         points += np.float32(0)
+        if self._whitening is not None:
+            points = self._whitening.apply(points)
         if not self._l2_normalise:
             return points
         norms = np.linalg.norm(points, axis=1, keepdims=True)

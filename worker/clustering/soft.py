@@ -7,9 +7,6 @@ from numpy.typing import NDArray
 from worker.config.reasons import Reason
 from worker.stages.contract import StageError
 
-from worker.config.reasons import Reason
-from worker.stages.contract import StageError
-
 COMPARED = 1 << 24
 """Distances at a time: 64 MiB."""
 

@@ -13,6 +13,11 @@ class ClusterConfig(StageConfig):
 
     k: Annotated[int, Field(ge=2)] | Auto = Field(2000, description="clusters; auto: one per 30 images, 2..2000")
     iterations: int = Field(20, ge=1, le=1000)
+    whiten: int | None = Field(
+        None,
+        ge=1,
+        description="project features on this many principal components of unit variance; the paper has none",
+    )
     l2_normalise: bool = Field(False, description="project features to the unit sphere first; the paper does not")
     sample: int | None = Field(None, ge=2, description="train on this many random images (all are assigned)")
     restarts: int = Field(1, ge=1, le=20, description="best of this many runs, by inertia")

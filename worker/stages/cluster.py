@@ -12,6 +12,7 @@ from worker.clustering.centroids import Centroids, ClusteringFacts
 from worker.clustering.features import FeatureSet, Points
 from worker.clustering.kmeans import Clustering, kmeans
 from worker.clustering.nearest import NearestCentre, assign
+from worker.clustering.whitening import SAMPLE, Whitening, learn_whitening
 from worker.config.base import DatasetFacts
 from worker.config.cluster import ClusterConfig
 from worker.config.pipeline import ArtifactKind
@@ -40,17 +41,19 @@ def run(config: ClusterConfig, inputs: ClusterInputs, context: Context) -> Clust
     features = FeatureSet.open(inputs.features)
     config = config.resolved(DatasetFacts(image_count=features.facts.count, side=features.facts.side))
     context.resolved(config)
-    points = features.points(config.l2_normalise, _sample(config, features.facts.count))
+    rows = _sample(config, features.facts.count)
+    whitening = _whitening(config, features, rows, context)
+    points = features.points(config.l2_normalise, rows, whitening=whitening)
     k = _checked_k(config, points.count, context)
     search = NearestCentre(points.dim, context.device)
     context.log(f"{search.engine}: {points.count} points of {points.dim} values into {k} clusters")
     started = time.perf_counter()
     best = _best_of_restarts(config, k, points, search, context)
     seconds = (time.perf_counter() - started) / (config.restarts * len(best.inertia_per_iteration))
-    labels, _ = assign(features.points(config.l2_normalise), best.centres, search)
+    labels, _ = assign(features.points(config.l2_normalise, whitening=whitening), best.centres, search)
     sizes = np.bincount(labels, minlength=k)
     facts = _facts(config, features, best, sizes, seconds, search.engine)
-    Centroids(best.centres, facts).save(context.workdir / "centroids")
+    Centroids(best.centres, facts, whitening).save(context.workdir / "centroids")
     return ClusterResult(centroids=_produced(context.workdir / "centroids", facts))
 
 
@@ -58,6 +61,20 @@ def _sample(config: ClusterConfig, count: int) -> NDArray[np.int64] | None:
     if config.sample is None or config.sample >= count:
         return None
     return np.sort(np.random.default_rng(config.seed).choice(count, config.sample, replace=False))
+
+
+def _whitening(
+    config: ClusterConfig, features: FeatureSet, rows: NDArray[np.int64] | None, context: Context
+) -> Whitening | None:
+    """By a sample of the points that are clustered."""
+    if config.whiten is None:
+        return None
+    points = features.points(l2_normalise=False, rows=rows)
+    sample = np.arange(points.count)
+    if points.count > SAMPLE:
+        sample = np.sort(np.random.default_rng(config.seed).choice(points.count, SAMPLE, replace=False))
+    context.log(f"{config.whiten} principal components of {len(sample)} images' features are computed.")
+    return learn_whitening(points.take(sample), config.whiten, context.device)
 
 
 def _checked_k(config: ClusterConfig, count: int, context: Context) -> int:
@@ -104,7 +121,8 @@ def _facts(
     history = best.inertia_per_iteration
     return ClusteringFacts(
         k=len(sizes),
-        dim=features.facts.dim,
+        dim=best.centres.shape[1],
+        whiten=config.whiten,
         l2_normalise=config.l2_normalise,
         sizes=sizes.tolist(),
         **balance(sizes),

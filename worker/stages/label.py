@@ -40,7 +40,12 @@ def run(config: LabelConfig, inputs: LabelInputs, context: Context) -> LabelResu
     _check_space(features.facts, centroids)
     made = _label(config, features, centroids, context)
     folder, facts = context.workdir / "labels", centroids.facts
-    made_from = {"tap": facts.tap, "l2_normalise": facts.l2_normalise, "checkpoint": facts.checkpoint}
+    made_from = {
+        "tap": facts.tap,
+        "whiten": facts.whiten,
+        "l2_normalise": facts.l2_normalise,
+        "checkpoint": facts.checkpoint,
+    }
     labels, distances = np.ascontiguousarray(made.clusters[:, 0]), made.distances
     produced = write_label_set(folder, inputs.store, labels, facts.k, "clustering", distances, features=made_from)
     if made.shares is not None:
@@ -59,7 +64,7 @@ def _check_store(facts: FeatureFacts, store: ImageStore) -> None:
 
 def _check_space(facts: FeatureFacts, centroids: Centroids) -> None:
     other = centroids.facts
-    if (facts.tap, facts.shape) != (other.tap, other.shape) or facts.dim != other.dim:
+    if (facts.tap, facts.shape) != (other.tap, other.shape):
         message = f"The features are {facts.tap} {facts.shape}, but the centroids lie in {other.tap} {other.shape}."
         raise StageError(Reason.bad_config, message)
     if (facts.pooling, facts.mirror) != (other.pooling, other.mirror):
@@ -81,9 +86,10 @@ class Nearest:
 
 
 def _label(config: LabelConfig, features: FeatureSet, centroids: Centroids, context: Context) -> Nearest:
-    points = features.points(centroids.facts.l2_normalise, at_a_time=config.chunk)
+    facts = centroids.facts
+    points = features.points(facts.l2_normalise, at_a_time=config.chunk, whitening=centroids.whitening)
     find = _search(config, centroids, context.device)
-    nearest = min(config.nearest, centroids.facts.k)
+    nearest = min(config.nearest, facts.k)
     clusters = np.empty((points.count, nearest), np.int32)
     squared = np.empty((points.count, nearest), np.float32)
     for part, chunk in points.chunks():

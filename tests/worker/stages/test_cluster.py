@@ -103,3 +103,19 @@ def test_features_that_disagree_with_their_facts_are_refused(tmp_path: Path) -> 
     with pytest.raises(StageError, match=r"features\.json says") as caught:
         cluster(tmp_path / "out", folder, k=2)
     assert caught.value.reason is Reason.artifact_corrupt
+
+
+def test_features_may_be_whitened_first(tmp_path: Path) -> None:
+    made, _ = cluster(tmp_path, features(tmp_path), k=5, whiten=6)
+    whitened = Centroids.open(made.centroids.path)
+    assert (whitened.facts.whiten, whitened.facts.dim, whitened.centres.shape) == (6, 6, (5, 6))
+    assert whitened.whitening is not None
+    assert whitened.whitening.projection.shape == (16, 6)
+    plain, _ = cluster(tmp_path / "plain", features(tmp_path / "plain"), k=5)
+    assert not (plain.centroids.path / "projection.npy").exists()
+
+
+def test_more_components_than_values_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"asks for 17 components, .* vary in 16") as caught:
+        cluster(tmp_path, features(tmp_path), k=5, whiten=17)
+    assert caught.value.reason is Reason.bad_config

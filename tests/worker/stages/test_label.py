@@ -136,3 +136,20 @@ def test_there_are_no_more_shares_than_clusters(tmp_path: Path) -> None:
     given = Given(tmp_path)
     made = given.label(nearest=100).labels.path
     assert np.load(made / "soft_clusters.npy").shape == (90, 7)
+
+
+def test_another_dataset_is_whitened_by_the_clustering_s_own_components(tmp_path: Path) -> None:
+    given = Given(tmp_path)
+    config = ClusterConfig(k=5, whiten=4, l2_normalise=True)
+    made = cluster.run(config, cluster.ClusterInputs(features=given.features), LocalContext(tmp_path / "whitened"))
+    centroids = made.centroids.path
+    assert np.load(centroids / "centroids.npy").shape == (5, 4)
+    store = small_store(tmp_path / "other", 20)
+    values = np.random.default_rng(1).normal(2, 3, size=(20, 12)).astype(np.float32)
+    features = write_features(tmp_path / "other_features", values, store.digest)
+    labels = given.label(given.inputs(store=store.path, features=features, centroids=centroids)).labels.path
+    whitened = (values - np.load(centroids / "mean.npy")) @ np.load(centroids / "projection.npy")
+    whitened /= np.linalg.norm(whitened, axis=1, keepdims=True)
+    slow, distances = brute_force(whitened, np.load(centroids / "centroids.npy"))
+    np.testing.assert_array_equal(np.load(labels / "labels.npy"), slow)
+    np.testing.assert_allclose(np.load(labels / "distances.npy"), distances, rtol=1e-3)
