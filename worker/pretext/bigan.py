@@ -143,7 +143,7 @@ class BiganTask(PretextTask):
         made = self._network.generate(self._network.encode(self.pixels.apply(seen)))
         self.network.train(training)
         rows = zip(seen, (real + 1) * 127.5, (made + 1) * 127.5, strict=True)
-        told = "image, as it is judged, made of its code"
+        told = "seen, judged, made"
         return [captioned(side_by_side([image_of(one) for one in row]), told) for row in rows]
 
     def head_arguments(self) -> dict[str, Any]:

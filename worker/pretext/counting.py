@@ -105,4 +105,4 @@ def counted(counts: Tensor, others: Tensor, margin: float) -> Scored:
 
 def _picture(half: Tensor, tiles: Tensor) -> Image.Image:
     rows = [side_by_side([image_of(tile) for tile in row]) for row in (tiles[:2], tiles[2:])]
-    return captioned(side_by_side([image_of(half), stacked(rows)]), "counts: half = sum of tiles")
+    return captioned(side_by_side([image_of(half), stacked(rows)]), "half = sum of tiles")
