@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from models.layers import init_bias, init_he
 
+RAREST = 1e-5
+"""Share of a class that hasn't been seen, when a head starts from what was."""
+
 
 class DenseHead(nn.Module):
     """A class for every place: AlexNet's fully connected layers as convolutions, fc6 dilated (SPEC section 10).
@@ -30,6 +33,12 @@ class DenseHead(nn.Module):
         """(N, in_channels, h, w) -> (N, classes, h * finer, w * finer) logits."""
         logits: Tensor = self.last(self.layers(maps))
         return logits
+
+    @torch.no_grad()
+    def start_from(self, shares: Tensor) -> None:
+        """Guess by the classes' shares (classes,), so that nothing need be learnt before that."""
+        assert self.last.bias is not None
+        self.last.bias.copy_(shares.clamp_min(RAREST).log())
 
 
 class ChannelwiseLinear(nn.Module):

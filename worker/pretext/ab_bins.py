@@ -21,7 +21,7 @@ class AbBins:
     """The bins, and which of them are nearest to a colour: exactly, but looking only at those near its cell."""
 
     def __init__(self, centres: Tensor, near: Tensor) -> None:
-        """`centres` (Q, 2); `near` (cells, K) int64: the bins that may be among the five nearest to a cell's colours."""
+        """`centres` (Q, 2); `near` (cells, K) int64: bins that may be among the five nearest to a cell's colours."""
         self.centres = centres
         self._near = near
         self._moved: AbBins | None = None

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from models.backbone import build_backbone, map_shape
+from models.backbone import Backbone, build_backbone, map_shape
 from models.config import BackboneConfig
 from models.dense_heads import DenseHead
 from models.lab import lab_to_rgb, lightness, rgb_to_lab
@@ -16,29 +16,35 @@ from models.pixels import LightnessPixels
 from worker.config.pretext.colorization import ColorizationConfig
 from worker.data.store import ImageStore
 from worker.pictures.tensor_image import captioned, image_of, side_by_side
-from worker.pretext.ab_bins import AbBins
+from worker.pretext.ab_bins import AbBins, entropy
 from worker.pretext.colour_sample import ColourSample, coloured, tell_of_grey
 from worker.pretext.sample import sampled_images
 from worker.pretext.task import Examples, PretextNetwork, PretextTask, Scored
 from worker.stages.contract import Context
 from worker.stages.crops import centre_crops, mirrored_at_random, random_crops
 
-TAP = "conv5"
-
 
 class ColorizationNetwork(PretextNetwork):
+    head: DenseHead
+
+    def __init__(self, backbone: Backbone, head: DenseHead) -> None:
+        super().__init__(backbone, head)
+
     def forward(self, light: Tensor) -> Tensor:
         """(N, 3, crop, crop), lightness in every channel -> logits (N, 313, h, w)."""
-        logits: Tensor = self.head(self.backbone.taps(light, [TAP])[TAP])
+        tap = self.backbone.last_tap
+        logits: Tensor = self.head(self.backbone.taps(light, [tap])[tap])
         return logits
 
 
 class ColorizationTask(PretextTask):
     """Colours are the 313 bins of the ab plane, each place's spread over its five nearest; rare ones weigh more.
 
-    The places are those of conv5's map, `finer` times as fine; their colour is that of the crop scaled down to them by
-    area. Before `prepare`, all colours weigh alike.
+    The places are those of the deepest map (conv5), `finer` times as fine; a place's colour is that of the crop scaled
+    down by area. Before `prepare`, all colours weigh alike.
     """
+
+    network: ColorizationNetwork
 
     pixels = LightnessPixels()
 
@@ -49,13 +55,14 @@ class ColorizationTask(PretextTask):
         self._bins = AbBins.of_srgb()
         self._weights = torch.ones(len(self._bins))
         self._facts: dict[str, Any] = {"colour_bins": len(self._bins)}
-        channels, height, width = map_shape(backbone, self.crop, TAP)
+        trunk = build_backbone(backbone)
+        channels, height, width = map_shape(backbone, self.crop, trunk.last_tap)
         self._grid = (height * config.finer, width * config.finer)
         head = DenseHead(channels, len(self._bins), **self.head_arguments())
-        self.network = ColorizationNetwork(build_backbone(backbone), head)
+        self.network = ColorizationNetwork(trunk, head)
 
     def prepare(self, store: ImageStore, context: Context) -> None:
-        """Weighs colours by their shares in a sample; warns where the images are grey."""
+        """Weighs colours by their shares in a sample, and lets the head start from these; warns of grey images."""
         sample = ColourSample(len(self._bins))
         for images in sampled_images(store, int(self._config.side), self._seed, context):
             ab = self._colours(centre_crops(images, self.crop))
@@ -66,7 +73,9 @@ class ColorizationTask(PretextTask):
         if sample.is_grey:
             return
         self._weights = sample.weights(self._config.uniform)
-        self.chance_loss = sample.chance(self._weights)
+        guess = sample.best_guess(self._weights)
+        self.network.head.start_from(guess)
+        self.chance_loss = float(entropy(guess))
         self._facts["floor_loss"] = sample.floor(self._weights)
 
     def make(self, images: Tensor, generator: Generator) -> Examples:

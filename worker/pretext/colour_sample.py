@@ -47,10 +47,10 @@ class ColourSample:
         shares = self._counts().sum(0)
         return rebalancing(shares / shares.sum(), uniform).float()
 
-    def chance(self, weights: Tensor) -> float:
-        """Weighted loss of the best answer that is the same everywhere: the entropy of the weighted colours."""
+    def best_guess(self, weights: Tensor) -> Tensor:
+        """The best answer that is the same everywhere, (bins,): the weighted colours. Its loss is its entropy."""
         seen = (weights[:, None] * self._counts()).sum(0)
-        return float(entropy(seen / seen.sum()))
+        return seen / seen.sum()
 
     def floor(self, weights: Tensor) -> float:
         """Weighted loss of a perfect answer: softly encoded colours have an entropy of their own."""

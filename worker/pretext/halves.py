@@ -7,7 +7,7 @@ convolutions are blocks on the diagonal, zeros around them.
 import torch
 from torch import Tensor, nn
 
-from models.backbone import Backbone, build_backbone, empty_backbone
+from models.backbone import LayeredBackbone, build_layered
 from models.checkpoint import fill
 from models.config import BackboneConfig
 from models.layers import init_he
@@ -29,26 +29,28 @@ class HalvedInput(nn.Module):
         return torch.cat([self.light(images[:, :1]), self.colour(images[:, 1:])], dim=1)
 
 
-def halved_backbone(config: BackboneConfig) -> Backbone:
+def halved_backbone(config: BackboneConfig) -> LayeredBackbone:
     """Two halves in one backbone, with fresh weights (He, fan-in); taps hold the first half's channels first.
 
     Not for `norm="lrn"`, which looks across channels.
     """
-    backbone = build_backbone(config)
+    backbone = build_layered(config)
     for number, layer in enumerate(backbone.features):
         if not isinstance(layer, nn.Conv2d):
             continue
         if number == 0:
             backbone.features[number] = HalvedInput(layer)
         else:
-            backbone.features[number] = _like(layer, layer.in_channels, layer.out_channels, 2)
-            init_he([backbone.features[number]])
+            grouped = _like(layer, layer.in_channels, layer.out_channels, 2)
+            init_he([grouped])
+            backbone.features[number] = grouped
     return backbone
 
 
-def joined_backbone(halved: Backbone) -> Backbone:
+def joined_backbone(halved: LayeredBackbone) -> LayeredBackbone:
     """The plain backbone, in eval mode, that computes what the halves do."""
-    plain = empty_backbone(halved.config)
+    with torch.device("meta"):
+        plain = build_layered(halved.config)
     weights = halved.state_dict()
     light, colour = (weights.pop(f"{FIRST}.{half}.weight") for half in ("light", "colour"))
     weights[f"{FIRST}.weight"] = _diagonal(light, colour)

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from models.backbone import Backbone, map_shape
+from models.backbone import Backbone, LayeredBackbone, map_shape
 from models.config import BackboneConfig
 from models.dense_heads import DenseHead
 from models.lab import lab_to_rgb, rgb_to_lab
@@ -26,7 +26,6 @@ from worker.pretext.task import Examples, PretextNetwork, PretextTask, Scored
 from worker.stages.contract import Context, StageError
 from worker.stages.crops import centre_crops, mirrored_at_random, random_crops
 
-TAP = "conv5"
 MIDDLE_LIGHTNESS = 60.0
 """On which colours alone are shown."""
 
@@ -46,36 +45,44 @@ class SplitBrainHead(nn.Module):
 
 
 class SplitBrainNetwork(PretextNetwork):
+    backbone: LayeredBackbone
+    head: SplitBrainHead
+
+    def __init__(self, backbone: LayeredBackbone, head: SplitBrainHead) -> None:
+        super().__init__(backbone, head)
+
     def forward(self, lab: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 3, crop, crop) -> logits (N, 313, h, w) of what half the network tells from L, (N, 50, h, w) from ab."""
-        logits: tuple[Tensor, Tensor] = self.head(self.backbone.taps(lab, [TAP])[TAP])
+        tap = self.backbone.last_tap
+        logits: tuple[Tensor, Tensor] = self.head(self.backbone.taps(lab, [tap])[tap])
         return logits
 
 
 class SplitBrainTask(PretextTask):
     """Each place's nearest bin, without spreading and without weights, as published; places are those of conv5's map.
 
-    Raises `StageError(bad_config)` for a backbone with response normalisation, which would join the halves.
+    Raises `StageError(bad_config)` for a backbone that can't be cut into halves.
     """
+
+    network: SplitBrainNetwork
 
     pixels = LabPixels()
 
     def __init__(self, config: SplitBrainConfig, backbone: BackboneConfig, seed: int) -> None:
-        if backbone.norm == "lrn":
-            message = "Split-Brain needs a backbone with `norm` batch or none: lrn mixes the channels of both halves."
-            raise StageError(Reason.bad_config, message)
+        _require_halves(backbone)
         self._config = config
         self._seed = seed
         self.crop = int(config.crop)
         self._bins = AbBins.of_srgb()
         self._facts: dict[str, Any] = {"colour_bins": len(self._bins), "lightness_bins": config.lightness_bins}
-        channels, height, width = map_shape(backbone, self.crop, TAP)
+        trunk = halved_backbone(backbone)
+        channels, height, width = map_shape(backbone, self.crop, trunk.last_tap)
         self._grid = (height, width)
         head = SplitBrainHead(channels, len(self._bins), config.lightness_bins, config.width)
-        self.network = SplitBrainNetwork(halved_backbone(backbone), head)
+        self.network = SplitBrainNetwork(trunk, head)
 
     def prepare(self, store: ImageStore, context: Context) -> None:
-        """Chance is the entropy of the colours in a sample, plus that of the lightnesses."""
+        """Chance is the entropy of the colours in a sample, plus that of the lightnesses; heads start there."""
         sizes = (len(self._bins), self._config.lightness_bins)
         counts = [torch.zeros(size, dtype=torch.float64) for size in sizes]
         grey = images = 0
@@ -87,7 +94,10 @@ class SplitBrainTask(PretextTask):
             grey += len(batch) - int(coloured(small[:, 1:]).sum())
         message, alarming = tell_of_grey(grey, images)
         context.log(message, "warning" if alarming else "info")
-        self.chance_loss = sum(float(entropy(count / count.sum())) for count in counts)
+        colours, lightnesses = (count / count.sum() for count in counts)
+        self.network.head.colours.start_from(colours)
+        self.network.head.lightnesses.start_from(lightnesses)
+        self.chance_loss = float(entropy(colours) + entropy(lightnesses))
         self._facts |= {"sampled_images": images, "sampled_grey": grey}
 
     def make(self, images: Tensor, generator: Generator) -> Examples:
@@ -131,3 +141,12 @@ class SplitBrainTask(PretextTask):
         colours, _ = self._bins.on(lab.device).nearest(lab[:, 1:], 1)
         steps = self._config.lightness_bins
         return colours[:, 0], (lab[:, 0] * (steps / 100)).long().clamp(0, steps - 1)
+
+
+def _require_halves(backbone: BackboneConfig) -> None:
+    if backbone.library:
+        message = f"Split-Brain cuts AlexNets and VGG16 into halves, but not {backbone.arch}."
+        raise StageError(Reason.bad_config, message)
+    if backbone.norm == "lrn":
+        message = "Split-Brain needs a backbone with `norm` batch or none: lrn mixes the channels of both halves."
+        raise StageError(Reason.bad_config, message)

@@ -100,6 +100,16 @@ def test_chance_and_floor_are_those_of_the_datasets_colours(tmp_path: Path) -> N
     assert len(set(weights.flatten().tolist())) > 10
 
 
+def test_a_prepared_network_starts_at_chance(tmp_path: Path) -> None:
+    images = coloured_images()
+    task = _task()
+    task.prepare(_store(tmp_path / "store", images.permute(0, 2, 3, 1).numpy()), LocalContext(tmp_path / "work"))
+    examples = task.make(images, torch_generator(0, "test"))
+    with torch.no_grad():
+        scored = task.score((task.network(*examples.inputs),), examples.targets)
+    assert float(scored.loss) == pytest.approx(task.chance_loss, rel=0.03)
+
+
 def test_grey_data_is_warned_of(tmp_path: Path) -> None:
     task, context = _task(), LocalContext(tmp_path / "work")
     grey = striped_images(8, 48).mean(3, keepdims=True).repeat(3, 3).astype(np.uint8)

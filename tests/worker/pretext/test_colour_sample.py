@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from worker.pretext.ab_bins import entropy
 from worker.pretext.colour_sample import ColourSample, coloured, tell_of_grey
 
 BINS = 6
@@ -54,7 +55,7 @@ def test_the_prior_is_the_mean_of_the_coloured_images_places() -> None:
     np.testing.assert_allclose(_sample().weights(0.5), unscaled / (unscaled * prior).sum(), rtol=1e-5)
 
 
-def test_chance_is_the_best_constant_answer() -> None:
+def test_the_best_guess_is_the_best_constant_answer() -> None:
     sample = _sample()
     weights = sample.weights(0.5)
     places = _places()
@@ -65,9 +66,10 @@ def test_chance_is_the_best_constant_answer() -> None:
         return sum(told) / sum(each)
 
     best = np.average([place[:-1] for place in places], axis=0, weights=each)
-    assert sample.chance(weights) == pytest.approx(loss(best), rel=1e-4)
+    np.testing.assert_allclose(sample.best_guess(weights), best, rtol=1e-5)
+    assert float(entropy(sample.best_guess(weights))) == pytest.approx(loss(best), rel=1e-4)
     for other in np.random.default_rng(0).dirichlet(np.ones(BINS) * 5, 20):
-        assert loss(other) > sample.chance(weights)
+        assert loss(other) > loss(best)
 
 
 def test_the_floor_is_the_loss_of_a_perfect_answer() -> None:
@@ -99,5 +101,5 @@ def test_without_colour_all_bins_weigh_alike() -> None:
 def test_one_colour_leaves_nothing_to_guess() -> None:
     sample = ColourSample(BINS)
     sample.add(torch.zeros(2, 1, 3, 3, dtype=torch.int64), torch.ones(2, 1, 3, 3), torch.full((2, 2, 3, 3), 9.0))
-    assert sample.chance(sample.weights(0.5)) == pytest.approx(0, abs=1e-6)
+    assert sample.best_guess(sample.weights(0.5)).tolist() == [1.0] + [0.0] * (BINS - 1)
     assert math.isfinite(sample.floor(sample.weights(0.5)))

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.backbone import Backbone
+from models.backbone import LayeredBackbone
 from models.checkpoint import CheckpointRecord
 from models.config import Arch, BackboneConfig
 from models.exporting import folded_backbone
@@ -18,7 +18,7 @@ CONFIGS = [
 ]
 
 
-def _trained(config: BackboneConfig) -> Backbone:
+def _trained(config: BackboneConfig) -> LayeredBackbone:
     """With batch norm's statistics and scales as if it had been trained."""
     torch.manual_seed(0)
     halved = halved_backbone(config)
@@ -33,7 +33,7 @@ def _trained(config: BackboneConfig) -> Backbone:
 
 
 @torch.no_grad()
-def _half_alone(halved: Backbone, pixels: Tensor, half: int) -> list[Tensor]:
+def _half_alone(halved: LayeredBackbone, pixels: Tensor, half: int) -> list[Tensor]:
     """Every layer's map of one half, computed from its own weights and nothing else."""
     own = pixels[:, :1] if half == 0 else pixels[:, 1:]
     maps = []

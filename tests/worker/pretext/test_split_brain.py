@@ -88,6 +88,10 @@ def test_chance_is_the_entropy_of_colours_and_lightnesses(tmp_path: Path) -> Non
         shares = torch.bincount(bins.flatten()).double() / bins.numel()
         expected -= sum(share * math.log(share) for share in shares.tolist() if share > 0)
     assert task.chance_loss == pytest.approx(expected, rel=1e-6)
+    examples = task.make(images, torch_generator(0, "test"))
+    with torch.no_grad():
+        start = task.score(task.network(*examples.inputs), examples.targets)
+    assert float(start.loss) == pytest.approx(expected, rel=0.03)
     assert context.messages == ["0 of 64 sampled images are grey."]
 
 
@@ -102,6 +106,12 @@ def test_grey_data_is_warned_of(tmp_path: Path) -> None:
 def test_response_normalisation_is_refused() -> None:
     with pytest.raises(StageError, match="lrn") as caught:
         _task(BackboneConfig(arch=Arch.alexnet, width=0.125, norm="lrn"))
+    assert caught.value.reason is Reason.bad_config
+
+
+def test_a_librarys_network_is_refused() -> None:
+    with pytest.raises(StageError, match="resnet18") as caught:
+        _task(BackboneConfig(arch="torchvision:resnet18"))
     assert caught.value.reason is Reason.bad_config
 
 
