@@ -45,11 +45,6 @@ def with_square(picture: Image.Image, left: int, top: int, side: int, colour: tu
     return marked
 
 
-def enlarged(picture: Image.Image, side: int) -> Image.Image:
-    """To `side` pixels, each pixel a square of its own."""
-    return picture.resize((side, side), Image.Resampling.NEAREST)
-
-
 def captioned(picture: Image.Image, caption: str) -> Image.Image:
     """With words below it."""
     height = LINE * (caption.count("\n") + 1) + 2 * GAP
