@@ -32,6 +32,19 @@ def test_imported_weights_get_their_name_and_teach(
     assert hand.work_off() == ["extract"]
 
 
+def test_a_library_s_network_is_imported_and_teaches_by_a_module_of_its_own(
+    api: TestClient,
+    hand: Hand,
+    cells: dict[str, Any],
+    submit: Any,  # noqa: ANN401
+) -> None:
+    body = {"name": "resnet", "backbone": {"arch": "torchvision:resnet18"}, "upload": upload(api, "r.safetensors")}
+    assert api.post("/checkpoints", json=body).status_code == 202
+    assert hand.work_off() == ["import_weights"]
+    taught = submit(inputs={"teacher": "resnet"}, stages=["extract"], config={"extract": {"tap": "layer3"}})
+    assert taught["config"]["extract"]["tap"] == "layer3"
+
+
 def test_imported_labels_are_learned(api: TestClient, hand: Hand, cells: dict[str, Any], submit: Any) -> None:  # noqa: ANN401
     body = {"name": "theirs", "dataset": "cells", "upload": upload(api, "l.csv"), "allow_missing": True}
     assert api.post("/pseudo-label-sets", json=body).status_code == 202
@@ -65,6 +78,7 @@ def test_bad_imports_are_refused(api: TestClient, cells: dict[str, Any]) -> None
         ({**WEIGHTS, "upload": cells["store"]}, 404, "upload_not_found"),
         ({**WEIGHTS, "upload": sent, "arch": "vgg"}, 422, "invalid_request"),
         ({**WEIGHTS, "upload": sent, "backbone": {"arch": "resnet"}}, 422, "invalid_request"),
+        ({**WEIGHTS, "upload": sent, "backbone": {"arch": "timm:hf-hub:a/b"}}, 422, "invalid_request"),
     ]
     for body, status, code in bad:
         answer = api.post("/checkpoints", json=body)

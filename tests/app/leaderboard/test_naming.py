@@ -67,6 +67,8 @@ def test_clusters_of_a_teacher_are_cc_over_it(tree: Tree) -> None:
     assert tree.name(tree.clustered(tree.pretrained("jigsaw++"))) == "CC+Jigsaw++"
     assert tree.name(tree.clustered(tree.made("initialise", {**ALEXNET, "calibrate": False}))) == "CC+Random"
     assert tree.name(tree.clustered(tree.made("import_weights", VGG))) == "CC+vgg-imported"
+    resnet = {"backbone": {"arch": "torchvision:resnet18"}}
+    assert tree.name(tree.clustered(tree.made("import_weights", resnet))) == "CC+resnet18-imported"
 
 
 def test_a_student_may_teach_again(tree: Tree) -> None:
