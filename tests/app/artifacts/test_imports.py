@@ -42,7 +42,7 @@ def test_a_library_s_network_is_imported_and_teaches_by_a_module_of_its_own(
     assert api.post("/checkpoints", json=body).status_code == 202
     assert hand.work_off() == ["import_weights"]
     taught = submit(inputs={"teacher": "resnet"}, stages=["extract"], config={"extract": {"tap": "layer3"}})
-    assert taught["config"]["extract"]["tap"] == "layer3"
+    assert taught["stages"][0]["config"]["tap"] == "layer3"
 
 
 def test_imported_labels_are_learned(api: TestClient, hand: Hand, cells: dict[str, Any], submit: Any) -> None:  # noqa: ANN401
