@@ -8,7 +8,6 @@ are chosen to fit it, and written into the report. What is done is kept in `--ou
 
 import argparse
 import json
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from benchmarks.quality_voc import voc_sheets
 from worker.config.ingest import IngestConfig
 from worker.config.probe import LabelSplit, LinearProtocol, ProbeConfig
 from worker.data.store import ImageStore, write_store
+from worker.evaluation.provenance import code_revision
 from worker.evaluation.split import split_labelled
 from worker.stages import ingest, probe
 from worker.stages.contract import StageError
@@ -101,13 +101,12 @@ def _facts(arguments: argparse.Namespace, whole: Path) -> dict[str, str]:
     device = (
         torch.cuda.get_device_name() if arguments.device.startswith("cuda") else f"{torch.get_num_threads()} threads"
     )
-    revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     store = ImageStore.open(whole)
     return {
         "images": f"{store.count} of {store.side} px, {len(store.classes)} classes",
         "device": device,
         "torch": torch.__version__,
-        "revision": revision.stdout.strip() or "unknown",
+        "revision": code_revision() or "unknown",
         "budget": f"{arguments.budget:g} minutes of training",
     }
 

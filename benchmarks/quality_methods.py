@@ -1,5 +1,6 @@
 """The methods by name, each as the steps that make its checkpoint."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from worker.config.classify import ClassifyConfig
 from worker.config.cluster import ClusterConfig
 from worker.config.extract import ExtractConfig
 from worker.config.label import LabelConfig
+from worker.config.pipeline import FURTHER_LABELS
 from worker.config.pretrain import PretrainConfig
+from worker.config.regress import RegressConfig
 from worker.config.schedule import TrainingSchedule
-from worker.config.sources import ClassLabelsConfig, InitialiseConfig
-from worker.stages import class_labels, classify, cluster, extract, initialise, label, pretrain
+from worker.config.sources import ClassLabelsConfig, HogConfig, InitialiseConfig
+from worker.stages import class_labels, classify, cluster, extract, hog, initialise, label, pretrain, regress
 
 DEFAULT_METHODS = (
     "random",
@@ -26,7 +29,7 @@ DEFAULT_METHODS = (
     "cc+vgg-jigsaw++",
 )
 VOC_METHODS = ("random", "supervised", "jigsaw++", "cc+jigsaw++", "cc+vgg-jigsaw++")
-STUDENT_SHARE, TEACHER_SHARE, BIG_SHARE = 0.085, 0.04, 0.22
+STUDENT_SHARE, TEACHER_SHARE, BIG_SHARE = 0.085, 0.06, 0.22
 """Of the budget, for a training of the small network on labels, on a pretext task, and of the big one."""
 
 
@@ -46,9 +49,11 @@ class Methods:
         if name == "supervised":
             return self._supervised()["student"]
         if name.startswith("cc+"):
-            source = name.removeprefix("cc+")
-            of_student = source.startswith(("cc+", "random"))
-            return self._student(name, self.checkpoint(source), of_student=of_student)["student"]
+            return self._student(name, self._features(name.removeprefix("cc+")), (1.0,))["student"]
+        if name.startswith("ensemble+"):
+            return self._student(name, self._features(name.removeprefix("ensemble+")), (1.0, 0.5, 2.0))["student"]
+        if name.startswith("regression+"):
+            return self._regressed(name, self.checkpoint(name.removeprefix("regression+")))["student"]
         return self._taught(name)["teacher"]
 
     def _untrained(self, *, calibrate: bool) -> Step:
@@ -67,15 +72,18 @@ class Methods:
             {"store": self._store},
         )
         minutes = self._minutes * STUDENT_SHARE
-        return self._classified("supervised", labels["labels"], _for_minutes(self._recipe.student_schedule, minutes))
+        return self._classified("supervised", [labels["labels"]], _for_minutes(self._recipe.student_schedule, minutes))
 
-    def _student(self, name: str, teacher: Path, *, of_student: bool) -> Step:
-        labels = self._clustered(name, teacher, of_student=of_student)
+    def _student(self, name: str, features: Path, shares: tuple[float, ...]) -> Step:
+        """Learns one clustering for each share of the recipe's k, all at once."""
+        labels = [self._clustered(name, features, round(self._recipe.k * share)) for share in shares]
+        return self._classified(name, labels, self._students_schedule())
+
+    def _students_schedule(self) -> TrainingSchedule:
         epochs = self._supervised().facts["config"]["schedule"]["epochs"]
-        schedule = self._recipe.student_schedule.model_copy(update={"epochs": epochs})
-        return self._classified(name, labels, schedule)
+        return self._recipe.student_schedule.model_copy(update={"epochs": epochs})
 
-    def _classified(self, name: str, labels: Path, schedule: TrainingSchedule) -> Step:
+    def _classified(self, name: str, labels: Sequence[Path], schedule: TrainingSchedule) -> Step:
         recipe = self._recipe
         config = ClassifyConfig(
             backbone=recipe.student,
@@ -88,26 +96,51 @@ class Methods:
             label_smoothing=recipe.label_smoothing,
             seed=recipe.seed,
         )
-        inputs = {"store": self._store, "labels": labels}
+        roles = ("labels", *FURTHER_LABELS)
+        inputs = {"store": self._store, **dict(zip(roles, labels, strict=False))}
         step = self._steps.take(f"classify.{name}", classify.run, config, classify.ClassifyInputs, inputs)
         summary = step.facts["summary"]["student"]
         held = f", {summary['holdout_accuracy']:.1%} of held-out labels told" if "holdout_accuracy" in summary else ""
         self.told[name] = f"{summary['epochs']:.0f} epochs on {summary['clusters']} labels{held}"
         return step
 
-    def _clustered(self, name: str, teacher: Path, *, of_student: bool) -> Path:
+    def _regressed(self, name: str, teacher: Path) -> Step:
+        recipe = self._recipe
+        config = RegressConfig(
+            backbone=recipe.student,
+            schedule=self._students_schedule(),
+            side=recipe.view_side,
+            crop=recipe.crop,
+            min_scale=recipe.min_scale,
+            seed=recipe.seed,
+        )
+        inputs = {"store": self._store, "teacher": teacher}
+        step = self._steps.take(f"regress.{name}", regress.run, config, regress.RegressInputs, inputs)
+        summary = step.facts["summary"]["student"]
+        self.told[name] = (
+            f"{summary['epochs']:.0f} epochs, loss {summary['loss']:.3f} (chance {summary['chance_loss']:.3f})"
+        )
+        return step
+
+    def _features(self, source: str) -> Path:
+        """Of hand-made descriptors, or of the checkpoint of that name."""
         recipe, store = self._recipe, self._store
+        if source == "hog":
+            config = HogConfig(side=recipe.side, crop=recipe.puzzle_crop, seed=recipe.seed)
+            return self._steps.take("hog", hog.run, config, hog.HogInputs, {"store": store})["features"]
+        of_student = source.startswith(("cc+", "random", "ensemble+", "regression+"))
         seen = (recipe.view_side, recipe.crop) if of_student else (recipe.puzzle_side, recipe.puzzle_crop)
-        inputs = {"store": store, "teacher": teacher}
-        config = ExtractConfig(side=seen[0], crop=seen[1])
-        features = self._steps.take(f"extract.{name}", extract.run, config, extract.ExtractInputs, inputs)["features"]
-        centres = self._steps.take(
-            f"cluster.{name}",
-            cluster.run,
-            ClusterConfig(k=recipe.k, l2_normalise=recipe.l2_normalise, seed=recipe.seed),
-            cluster.ClusterInputs,
-            {"features": features},
-        )["centroids"]
+        inputs = {"store": store, "teacher": self.checkpoint(source)}
+        step = self._steps.take(
+            f"extract.{source}", extract.run, ExtractConfig(side=seen[0], crop=seen[1]), extract.ExtractInputs, inputs
+        )
+        return step["features"]
+
+    def _clustered(self, name: str, features: Path, k: int) -> Path:
+        recipe, store = self._recipe, self._store
+        config = ClusterConfig(k=k, l2_normalise=recipe.l2_normalise, whiten=recipe.whiten, seed=recipe.seed)
+        inputs = {"features": features}
+        centres = self._steps.take(f"cluster.{name}", cluster.run, config, cluster.ClusterInputs, inputs)["centroids"]
         inputs = {"store": store, "features": features, "centroids": centres}
         return self._steps.take(f"label.{name}", label.run, LabelConfig(), label.LabelInputs, inputs)["labels"]
 

@@ -65,6 +65,10 @@ def schedule_of(name: str, schedule: TrainingSchedule) -> TrainingSchedule:
     """The recipe's, but for tasks whose authors trained otherwise."""
     if name in ("context-encoder", "colorization", "split-brain"):
         return schedule.model_copy(update={"optimizer": "adam", "lr": 1e-3, "weight_decay": 1e-5})
+    if name in ("context", "context-projection"):
+        return schedule.model_copy(update={"optimizer": "adam", "lr": 5e-4, "weight_decay": 1e-5})
+    if name == "counting":
+        return schedule.model_copy(update={"optimizer": "adam", "lr": 1e-4, "weight_decay": 1e-5})
     if name == "bigan":
         return schedule.model_copy(update={"optimizer": "adam", "lr": 2e-4, "momentum": 0.5, "weight_decay": 2.5e-5})
     if name == "simclr":

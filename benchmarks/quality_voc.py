@@ -54,11 +54,11 @@ def _classification(*, gpu: bool) -> VocClassificationProtocol:
         test_set="VOC2007/Main/test",
         classes=DETECTED,
         crop=160 if gpu else 112,
-        iterations=1500 if gpu else 500,
+        iterations=800 if gpu else 500,
         batch=32,
         lr=0.005,
         lr_halves=6,
-        width=1024 if gpu else 256,
+        width=1024 if gpu else 512,
     )
 
 
@@ -70,8 +70,9 @@ def _detection(*, gpu: bool) -> VocDetectionProtocol:
         scales=(256, 320, 400) if gpu else (224,),
         test_scale=320 if gpu else 224,
         max_side=640,
+        proposals_source="grid",
         proposals=1000 if gpu else 500,
-        iterations=1200 if gpu else 300,
+        iterations=800 if gpu else 300,
         batch=4 if gpu else 2,
         lr=0.004 if gpu else 0.002,
         width=1024 if gpu else 256,
@@ -85,8 +86,8 @@ def _segmentation(*, gpu: bool) -> VocSegmentationProtocol:
         classes=SEGMENTED,
         crop=224 if gpu else 160,
         mirror=True,
-        iterations=600 if gpu else 250,
+        iterations=1000 if gpu else 400,
         batch=16 if gpu else 8,
-        lr=0.003,
-        width=1024 if gpu else 256,
+        lr=0.02,
+        width=512,
     )

@@ -125,9 +125,10 @@ def _class_cell(judged: list[list[Judged]], label: int, weights: Tensor, protoco
 
 def _cell(values: list[float], resampled: list[Tensor], protocol: VocDetectionProtocol, n: int) -> Cell:
     """Of one value a seed, with the samples each was measured on again: all seeds on the same samples."""
-    low, high = percentile_interval(torch.stack(resampled).mean(0), protocol.confidence)
+    mean = float(np.mean(values))
+    low, high = percentile_interval(torch.stack(resampled).mean(0), protocol.confidence, around=mean)
     per_seed = {str(seed): value for seed, value in zip(protocol.seeds, values, strict=True)}
-    return Cell(value=float(np.mean(values)), low=low, high=high, interval=WORDS, n=n, per_seed=per_seed)
+    return Cell(value=mean, low=low, high=high, interval=WORDS, n=n, per_seed=per_seed)
 
 
 def _facts(

@@ -286,9 +286,10 @@ class _Judgement:
         values = measure(self.totals)
         if bool(values.isnan().any()):
             return None
-        low, high = percentile_interval(measure(self._resampled).mean(0), self._confidence)
+        mean = float(values.mean())
+        low, high = percentile_interval(measure(self._resampled).mean(0), self._confidence, around=mean)
         return Cell(
-            value=float(values.mean()),
+            value=mean,
             low=low,
             high=high,
             interval=WORDS,

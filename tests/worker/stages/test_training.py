@@ -194,7 +194,7 @@ def test_a_full_disk_keeps_the_state_saved_before(store: Path, tmp_path: Path, m
         _train(store, puzzle_config(), context)
     assert caught.value.reason is Reason.disk_full
     assert (tmp_path / "next" / STATE_FILE).read_bytes() == saved
-    assert [path.name for path in (tmp_path / "next").iterdir()] == [STATE_FILE]
+    assert {path.name for path in (tmp_path / "next").rglob("*")} == {STATE_FILE, "teacher", "preview.png"}
 
 
 def _disk_full(_: int) -> None:
@@ -205,7 +205,7 @@ def test_a_loss_that_is_no_number_ends_the_training(store: Path, tmp_path: Path)
     with pytest.raises(StageError, match="diverged") as caught:
         _train(store, puzzle_config(lr=1e30), LocalContext(tmp_path))
     assert caught.value.reason is Reason.diverged
-    assert not (tmp_path / "teacher").exists()
+    assert not (tmp_path / "teacher" / "checkpoint.json").exists()
 
 
 @pytest.mark.parametrize(
