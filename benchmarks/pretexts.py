@@ -130,15 +130,18 @@ class Training:
 
 
 def _config(task: str, store: ImageStore, arguments: argparse.Namespace) -> PretrainConfig:
-    settings = {"arch": arguments.arch}
-    if ":" not in arguments.arch:
-        settings |= {"width": arguments.width, "conv1_stride": arguments.conv1_stride}
     config = PretrainConfig(
-        backbone=BackboneConfig.model_validate(settings),
+        backbone=_backbone(arguments),
         pretext=PRETEXTS[task](),
         schedule=TrainingSchedule(epochs=1, batch=arguments.batch, precision=arguments.precision),
     )
     return config.resolved(DatasetFacts(image_count=store.count, side=store.side))
+
+
+def _backbone(arguments: argparse.Namespace) -> BackboneConfig:
+    if ":" in arguments.arch:
+        return BackboneConfig(arch=arguments.arch)
+    return BackboneConfig(arch=arguments.arch, width=arguments.width, conv1_stride=arguments.conv1_stride)
 
 
 def _store(folder: Path, arguments: argparse.Namespace) -> ImageStore:
@@ -166,8 +169,10 @@ def _report(store: ImageStore, arguments: argparse.Namespace) -> dict[str, objec
     tasks = {task: training.report(warm_up=1) for task, training in trainings.items()}
     del trainings
     memory = {task: _peak_of_its_own_process(task) for task in tasks}
-    shown = ("device", "arch", "width", "conv1_stride", "side", "batch", "rounds")
+    shown = ("device", "side", "batch", "rounds")
+    network = _backbone(arguments)
     return {
+        "network": network.told + (f", conv1 stride {network.conv1_stride}" if network.is_alexnet else ""),
         **{name: getattr(arguments, name) for name in shown},
         "precision": resolved_precision(arguments.precision, device),
         "threads": torch.get_num_threads(),
