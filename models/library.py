@@ -107,7 +107,10 @@ def _of_timm(name: str) -> nn.Module:
         raise NoSuchNetwork("timm isn't installed; it comes with the extra `timm`") from error
     if not timm.is_model(name):
         raise NoSuchNetwork(f"timm has no network {name!r}")
-    network: nn.Module = timm.create_model(name, pretrained=False)
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=False)
+    except RuntimeError as error:
+        raise NoSuchNetwork(f"timm has no network {name!r}: {_line(error)}") from error
     return network
 
 

@@ -200,6 +200,7 @@ def test_a_classifier_of_any_size_is_ignored(resnet: nn.Module) -> None:
         ("torchvision:resnet19", "no classifier 'resnet19'"),
         ("torchvision:fcn_resnet50", "no classifier 'fcn_resnet50'"),
         ("timm:resnet19", "no network 'resnet19'"),
+        ("timm:resnet18.nobody", "no network 'resnet18.nobody'"),
         ("timm:test_vit", "makes no maps"),
         ("timm:vit_tiny_patch16_224", "doesn't take images of any size"),
     ],

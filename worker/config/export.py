@@ -19,9 +19,14 @@ class ExportConfig(StageConfig):
 
 
 class ImportWeightsConfig(StageConfig):
-    """The user's own teacher: safetensors, or a state_dict that loads with `weights_only=True`."""
+    """The user's own teacher: safetensors, or a state_dict that loads with `weights_only=True`.
 
-    backbone: BackboneConfig
+    Keys are those of torchvision or timm; a classifier's are left out.
+    """
+
+    backbone: BackboneConfig = Field(
+        description="also a convolutional network of a library: `torchvision:<name>`, `timm:<name>`"
+    )
     crop: int = Field(224, ge=32, description="input side the network was made for, pixels")
     prefix: str = Field("", description="removed from every key first, e.g. `module.`")
     allow_unused: bool = Field(False, description="keys of the file that fit no layer are listed, not refused")
