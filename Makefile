@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test lint types check format clean
+.PHONY: help install demo serve quality test lint types check format clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ demo: $(STAMP) ## The whole method on real photographs, into demo-output/ (DATA=
 
 serve: $(STAMP) ## Keep the service up on 127.0.0.1:8000, its data in ./data (PORT=8000)
 	$(BIN)/passdown serve --port $(PORT)
+
+quality: $(STAMP) ## Train and probe the paper's methods on one folder (DATA=/some/folder MINUTES=25)
+	$(BIN)/python -m benchmarks.quality --data '$(DATA)' --budget $(MINUTES) --out quality-output $(if $(VOC),--voc '$(VOC)')
 
 test: $(STAMP) ## Run every test, against a real PostgreSQL and Valkey
 	$(BIN)/python -m pytest

@@ -15,8 +15,8 @@ from worker.config.transfer import (
 )
 from worker.stages import ingest_voc, transfer
 
-DETECTED = ("person", "car", "bus", "train", "cat", "dog", "horse", "sheep", "cow")
-"""Classes with at least 82 test objects in a subset chosen for them."""
+DETECTED = ("person", "car", "bus", "train", "cat")
+"""Classes that the subset's photographs of 2007 were chosen for; others are too rare in it to be judged."""
 SEGMENTED = ("person", "cat", "dog", "horse", "sheep", "cow")
 
 
@@ -88,6 +88,6 @@ def _segmentation(*, gpu: bool) -> VocSegmentationProtocol:
         mirror=True,
         iterations=1000 if gpu else 400,
         batch=16 if gpu else 8,
-        lr=0.02,
+        lr=0.01,
         width=512,
     )
