@@ -37,16 +37,30 @@ def preset_config(preset: Preset) -> PipelineConfig:
 
 
 def with_overrides(config: PipelineConfig, overrides: dict[str, Any]) -> PipelineConfig:
-    """`config` with nested `overrides` laid over it; raises pydantic's ValidationError naming each unknown key."""
+    """`config` with nested `overrides` laid over it; raises pydantic's ValidationError naming each unknown key.
+
+    What belongs to another choice goes: another pretext task, or a library's network, starts from its own defaults (the
+    task at the same `side`), and `minutes` alone ask for as many epochs as fit into them.
+    """
     return PipelineConfig.model_validate(_merged(config.model_dump(mode="json"), overrides))
 
 
 def _merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+    merged = _that_still_holds(base, overrides)
     for key, value in overrides.items():
         below = base.get(key)
         merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return merged
+
+
+def _that_still_holds(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    if "task" in base and overrides.get("task", base["task"]) != base["task"]:
+        return {"side": base["side"]}
+    if "arch" in base and ":" in str(overrides.get("arch")):
+        return {}
+    if "epochs" in base and overrides.get("minutes") is not None and "epochs" not in overrides:
+        return {**base, "epochs": "auto"}
+    return dict(base)
 
 
 def _small() -> PipelineConfig:
