@@ -67,7 +67,8 @@ class Methods:
         labels = self._steps.take(
             "class_labels",
             class_labels.run,
-            ClassLabelsConfig(),
+            # The store holds no image that judges.
+            ClassLabelsConfig(holdout=0),
             class_labels.ClassLabelsInputs,
             {"store": self._store},
         )

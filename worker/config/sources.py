@@ -58,3 +58,11 @@ class HogConfig(StageConfig):
 
 class ClassLabelsConfig(StageConfig):
     """The dataset's own labels as a label set: supervised training."""
+
+    holdout: float = Field(
+        0.2,
+        ge=0,
+        lt=1,
+        description="share of the labelled images, by the md5 of their path, whose labels aren't taught: the ones that "
+        "evaluations judge on by default",
+    )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from models.config import Arch, BackboneConfig
 from worker.config.probe import AnyProbe, LinearProtocol, NonlinearProtocol
-from worker.evaluation.split import ProbeSplit
+from worker.evaluation.split import ProbeSplit, held_out_by_md5
 from worker.evaluation.subject import Subject
 
 PAPER_SIDE, PAPER_CROP, PAPER_CLASSES = 256, 227, (1000, 205)
@@ -67,6 +67,17 @@ def _nonlinear(protocol: NonlinearProtocol) -> Iterator[str]:
     if protocol.crops != 10:
         yield "One crop of each image is judged; the paper averages ten."
     yield f"{protocol.epochs:g} epochs from a rate of {protocol.lr:g}; the paper has about 90 from 0.01."
+
+
+def labels_seen(subject: Subject, split: ProbeSplit | None) -> tuple[str, ...]:
+    """Of a network that was taught classes: images that judge it though it has learnt their labels."""
+    training, store = subject.record.training, subject.store
+    holdout = training.get("class_labels_holdout")
+    if split is None or holdout is None or training.get("dataset") != store.digest:
+        return ()
+    judging = [store.paths[int(index)] for index in split.judged]
+    seen = int((~held_out_by_md5(judging, holdout)).sum())
+    return (f"The network was taught the labels of {seen} of the {len(judging)} images that judge it.",) if seen else ()
 
 
 def left_out(asked: AnyProbe, found: list[str]) -> tuple[str, ...]:

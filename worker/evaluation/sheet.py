@@ -12,7 +12,7 @@ from worker.config.pipeline import ArtifactKind
 from worker.config.probe import AnyProbe
 from worker.config.scores import ProtocolName, ScoreSheet, Table
 from worker.data.store import ImageStore
-from worker.evaluation.deviations import deviations, left_out
+from worker.evaluation.deviations import deviations, labels_seen, left_out
 from worker.evaluation.provenance import checkpoint_provenance, code_revision
 from worker.evaluation.score import Findings
 from worker.evaluation.split import ProbeSplit
@@ -45,7 +45,11 @@ def score_sheet(
         confidence=protocol.confidence,
         config=protocol.model_dump(mode="json"),
         facts=known,
-        deviations=(*deviations(protocol, subject, split), *left_out(protocol, list(found.cells))),
+        deviations=(
+            *labels_seen(subject, split),
+            *deviations(protocol, subject, split),
+            *left_out(protocol, list(found.cells)),
+        ),
         dataset=store.digest,
         checkpoint=checkpoint_provenance(subject.checkpoint, subject.record),
         trunk_unchanged=found.trunk_unchanged,

@@ -68,6 +68,11 @@ def split_labelled(
     return ProbeSplit(images[kept], position, held_out[kept], classes, dropped)
 
 
+def held_out_by_md5(paths: Sequence[str], share: float) -> NDArray[np.bool_]:
+    """Which images `md5-share` holds out, `(len(paths),)`; those of a smaller share are among those of a larger one."""
+    return np.array([_held_out(_digest(path), "md5-share", share) for path in paths], dtype=np.bool_)
+
+
 def _held_out(digest: bytes, rule: Rule, holdout: float) -> bool:
     if rule == "md5-mod-10":
         return int.from_bytes(digest) % 10 == 0

@@ -69,6 +69,8 @@ def run(config: ClassifyConfig, inputs: ClassifyInputs, context: Context) -> Cla
     facts, config = train(task, config, data, device, context)
     facts |= {"dataset": store.digest, "images": store.count}
     facts |= {"clusters": labels.classes, "images_trained": len(split.trained), "images_held_out": len(split.held_out)}
+    if labels.holdout is not None:
+        facts["class_labels_holdout"] = labels.holdout
     if further:
         facts["further_clusters"] = [other.classes for other in further]
     if len(split.held_out):

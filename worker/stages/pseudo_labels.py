@@ -21,6 +21,8 @@ class PseudoLabels:
     """(count,): -1 = not trained on."""
     classes: int
     soft: "SoftLabels | None" = None
+    holdout: float | None = None
+    """Of the dataset's own labels: the share of images, by the md5 of their path, whose labels were kept back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ def read_labels(folder: Path, count: int) -> PseudoLabels:
     """The pseudo-labels of a store of `count` images; raises `StageError` with artifact_corrupt or bad_labels."""
     try:
         values = np.load(folder / "labels.npy")
-        classes = int(json.loads((folder / "labels.json").read_text())["k"])
+        facts = json.loads((folder / "labels.json").read_text())
+        classes = int(facts["k"])
     except (OSError, ValueError, KeyError) as error:
         raise StageError(Reason.artifact_corrupt, f"The pseudo-labels can't be read: {error}.") from error
     if values.shape != (count,):
@@ -52,7 +55,8 @@ def read_labels(folder: Path, count: int) -> PseudoLabels:
         raise StageError(Reason.bad_labels, f"Pseudo-labels must be whole numbers from -1 to {classes - 1}.")
     if len(np.unique(values[values >= 0])) < 2:
         raise StageError(Reason.bad_labels, "The pseudo-labels name fewer than two clusters: there is nothing to tell.")
-    return PseudoLabels(values.astype(np.int64), classes)
+    holdout = float(facts.get("holdout", 0)) if facts.get("source") == "classes" else None
+    return PseudoLabels(values.astype(np.int64), classes, holdout=holdout)
 
 
 def read_soft_labels(folder: Path, labels: PseudoLabels) -> PseudoLabels:

@@ -1,7 +1,7 @@
 """The words of a run's report, in Markdown."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,15 @@ class LabelSet:
     facts: dict[str, Any]
     """labels.json."""
 
+    @property
+    def noun(self) -> Literal["class", "cluster"]:
+        """What a label stands for."""
+        return "class" if self.facts["source"] == "classes" else "cluster"
+
+    @property
+    def nouns(self) -> Literal["classes", "clusters"]:
+        return "classes" if self.noun == "class" else "clusters"
+
 
 def report_words(
     store: ImageStore,
@@ -37,18 +46,17 @@ def report_words(
 ) -> str:
     """The whole of report.md; what is None is left out."""
     told = evaluation_words(evaluation) if evaluation else ["No evaluation was made: look at the clusters."]
-    kind = f"{len(store.classes)} classes of labels, used for evaluation only" if store.classes else "no labels"
     lines = [
         "# Report",
         "",
-        f"{store.count} images, stored as squares of {store.side} pixels; {kind}.",
+        f"{store.count} images, stored as squares of {store.side} pixels; {_about_labels(store, labels)}.",
         "",
         "## What was trained",
         "",
-        *_training(student, teacher),
+        *_training(student, teacher, labels.noun),
         "",
         *_preview(preview),
-        "## Clusters",
+        f"## {labels.nouns.capitalize()}",
         "",
         *_clusters(labels, clustering),
         "",
@@ -69,11 +77,18 @@ def report_words(
     return "\n".join(lines) + "\n"
 
 
-def _training(student: CheckpointRecord, teacher: CheckpointRecord | None) -> list[str]:
+def _about_labels(store: ImageStore, labels: LabelSet) -> str:
+    if not store.classes:
+        return "no labels"
+    use = "which the student was taught" if labels.noun == "class" else "used for evaluation only"
+    return f"{len(store.classes)} classes of labels, {use}"
+
+
+def _training(student: CheckpointRecord, teacher: CheckpointRecord | None, noun: str) -> list[str]:
     header = ["network", "architecture", "crop", "outputs", "epochs", "images seen", "seconds", "loss (chance)"]
     rows = [_training_row("teacher", teacher)] if teacher else []
     rows.append(_training_row("student", student))
-    sentences = [*(_about_teacher(teacher) if teacher else []), *_about_student(student)]
+    sentences = [*(_about_teacher(teacher) if teacher else []), *_about_student(student, noun)]
     return [*table([*header, "training accuracy (chance)"], rows), "", *sentences]
 
 
@@ -120,30 +135,31 @@ def _about_teacher(teacher: CheckpointRecord) -> list[str]:
     ]
 
 
-def _about_student(student: CheckpointRecord) -> list[str]:
+def _about_student(student: CheckpointRecord, noun: str) -> list[str]:
     if "holdout_accuracy" not in student.training or not student.classes:
         return []
     return [
-        f"The student tells the cluster of {student.training['holdout_accuracy']:.1%} of "
+        f"The student tells the {noun} of {student.training['holdout_accuracy']:.1%} of "
         f"{student.training['images_held_out']} images that it never trained on; guessing would tell "
         f"{1 / student.classes:.2%}."
     ]
 
 
 def _clusters(labels: LabelSet, clustering: ClusteringFacts | None) -> list[str]:
-    facts = labels.facts
+    facts, many = labels.facts, labels.nouns
     sizes = np.bincount(labels.values[labels.values >= 0], minlength=facts["k"])
     rows = [
-        ["clusters", str(facts["k"])],
+        [many, str(facts["k"])],
         ["images with a label", f"{int(sizes.sum())} of {len(labels.values)}"],
         ["smallest, median, largest", f"{sizes.min()}, {np.median(sizes):g}, {sizes.max()}"],
         ["entropy (1 = all equally large)", f"{facts['entropy_normalised']:.3f} ({facts['entropy']:.2f} nats)"],
-        ["tiny clusters (below a tenth of the mean size)", f"{facts['tiny_share']:.1%}"],
-        ["images in giant clusters (above ten times the mean)", f"{facts['giant_share']:.1%}"],
+        [f"tiny {many} (below a tenth of the mean size)", f"{facts['tiny_share']:.1%}"],
+        [f"images in giant {many} (above ten times the mean)", f"{facts['giant_share']:.1%}"],
         *(_clustering_rows(clustering) if clustering else []),
     ]
-    words = "A row is a cluster: the largest first, and in it the images nearest to its centre."
-    return [*table(["clusters", "value"], rows), "", "![Clusters](clusters.png)", "", words]
+    order = "nearest to its centre" if np.isfinite(labels.distances).any() else "that come first in the dataset"
+    words = f"A row is a {labels.noun}: the largest first, and in it the images {order}."
+    return [*table([many, "value"], rows), "", "![Clusters](clusters.png)", "", words]
 
 
 def _clustering_rows(clustering: ClusteringFacts) -> list[list[str]]:

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from models.checkpoint import CheckpointRecord
@@ -8,7 +9,8 @@ from models.config import Arch, BackboneConfig
 from models.pixels import ImagenetPixels
 from tests.worker.stages.feature_sets import small_store
 from worker.config.probe import AnyProbe, ClusterProtocol, LinearProtocol, NonlinearProtocol, RetrievalProtocol
-from worker.evaluation.deviations import deviations, left_out
+from worker.data.store import ImageStore
+from worker.evaluation.deviations import deviations, labels_seen, left_out
 from worker.evaluation.split import ProbeSplit
 from worker.evaluation.subject import Subject
 from worker.evaluation.taps import View
@@ -52,6 +54,24 @@ def test_nonlinear_probes_tell_their_width_and_their_crops(tmp_path: Path) -> No
 def test_protocols_without_a_table_of_the_paper_deviate_from_nothing(tmp_path: Path) -> None:
     for number, protocol in enumerate((RetrievalProtocol(), ClusterProtocol())):
         assert told(tmp_path / str(number), protocol, 10, View(96, 84)) == []
+
+
+@pytest.mark.parametrize(("holdout", "seen"), [(0, 2), (1 - 1e-9, 0)])
+def test_judging_images_whose_labels_were_taught_are_counted(tmp_path: Path, holdout: float, seen: int) -> None:
+    store = small_store(tmp_path / "store", 4)
+    training = {"dataset": store.digest, "class_labels_holdout": holdout}
+    split = ProbeSplit(np.arange(4), np.arange(4) % 2, np.arange(4) > 1, [0, 1], {})
+    sentence = "The network was taught the labels of 2 of the 2 images that judge it."
+    assert labels_seen(judged(tmp_path, store, training), split) == ((sentence,) if seen else ())
+    assert labels_seen(judged(tmp_path, store, {**training, "dataset": "another"}), split) == ()
+    assert labels_seen(judged(tmp_path, store, {"dataset": store.digest}), split) == ()
+
+
+def judged(path: Path, store: ImageStore, training: dict[str, object]) -> Subject:
+    record = CheckpointRecord(
+        role="student", backbone=PAPERS, crop=60, pixels=ImagenetPixels(), classes=2, training=training
+    )
+    return Subject(store, path, record, View(60, 60), torch.device("cpu"), "fp32", 8, LocalContext(path / "work"))
 
 
 def test_columns_that_can_t_be_had_are_named() -> None:

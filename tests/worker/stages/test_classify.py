@@ -71,6 +71,12 @@ def test_clusters_that_can_be_seen_are_learnt_and_recognised_on_held_out_images(
     assert student.summary["chance_loss"] == pytest.approx(math.log(K))
 
 
+def test_a_student_tells_how_many_class_labels_were_kept_from_it(store: Path, labels: Path, tmp_path: Path) -> None:
+    (labels / "labels.json").write_text(json.dumps({"k": K, "source": "classes", "holdout": 0.3}))
+    student = _learn(store, labels, _config({"epochs": 0.1}), LocalContext(tmp_path / "work"))
+    assert student.summary["class_labels_holdout"] == 0.3
+
+
 def test_random_labels_are_not_recognised_on_held_out_images(store: Path, tmp_path: Path) -> None:
     """SPEC 12.7: what the held-out images tell is not memory."""
     values = np.random.default_rng(0).integers(0, 20, COUNT)

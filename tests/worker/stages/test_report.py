@@ -11,7 +11,8 @@ from worker.config.cluster import ClusterConfig
 from worker.config.evaluate import EvaluateConfig, ReportConfig
 from worker.config.label import LabelConfig
 from worker.config.reasons import Reason
-from worker.stages import cluster, evaluate, label
+from worker.config.sources import ClassLabelsConfig
+from worker.stages import class_labels, cluster, evaluate, label
 from worker.stages.contract import StageError
 from worker.stages.report import ReportInputs, run
 from worker.stages.standalone import LocalContext
@@ -65,6 +66,18 @@ def test_tells_the_whole_run(tmp_path: Path) -> None:
     assert "| untrained, calibrated |" in text
     assert "### What the numbers show" in text
     assert 'net = load_alexnet("alexnet.safetensors")' in text
+
+
+def test_a_supervised_run_speaks_of_classes(tmp_path: Path) -> None:
+    given = Given(tmp_path, [str(index % 2) for index in range(60)])
+    inputs = class_labels.ClassLabelsInputs(store=given.store.path)
+    taught = class_labels.run(ClassLabelsConfig(), inputs, LocalContext(tmp_path / "taught")).labels.path
+    given.labels = taught
+    _, text = given.report()
+    assert "2 classes of labels, which the student was taught." in text
+    assert "The student tells the class of 42.0%" in text
+    assert "A row is a class: the largest first, and in it the images that come first in the dataset." in text
+    assert "## Classes" in text
 
 
 def test_what_the_teacher_saw_is_shown_where_that_is_known(tmp_path: Path) -> None:
