@@ -1,15 +1,16 @@
 """A request's overrides, laid over a preset."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
 from worker.config.presets import Preset, preset_config, with_overrides
+from worker.config.pretext import AnyPretext
 from worker.config.pretext.rotation import RotationConfig
 from worker.config.run import PipelineConfig
 
-TASKS = "jigsaw context context-encoder colorization split-brain counting bigan rotation simclr".split()
+TASKS = [config.model_fields["task"].default for config in get_args(get_args(AnyPretext)[0])]
 
 
 def laid_over(preset: Preset, overrides: dict[str, Any]) -> PipelineConfig:
