@@ -13,8 +13,8 @@ from app.cli import serve as serve_command
 from app.cli.console import out, say
 from app.cli.datasets import app as datasets_app
 from app.cli.failures import EXIT_INTERRUPTED, FAILURES, exit_code
-from app.cli.options import URL, Url, config_of, folder_by_name
-from app.cli.tables import runs_table
+from app.cli.options import URL, Json, Url, artifact_by_role, config_of, folder_by_name
+from app.cli.tables import checkpoints_table, runs_table
 from app.cli.watching import watch_run
 from app.client.client import PassdownClient
 from app.client.models import Run
@@ -77,6 +77,10 @@ def submit(
     k: Annotated[
         list[int] | None, typer.Option("--k", help="Clusters. Repeatable: a run for each, which share their teacher.")
     ] = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="ROLE=ARTIFACT", help="Start from what exists: teacher=mine. Repeatable."),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="A name for the run; of several, the beginning.")] = None,
     device: Annotated[str | None, typer.Option(help="any, cpu or cuda.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Stay and show how it goes.")] = False,
@@ -84,7 +88,8 @@ def submit(
 ) -> None:
     """Ask for a run, or for one of each --k; prints their ids."""
     with PassdownClient(url) as client:
-        fields = {"method": method, "preset": preset, "name": name, "device": device}
+        fields: Json = {"method": method, "preset": preset, "name": name, "device": device}
+        fields["inputs"] = artifact_by_role(given or [])
         overrides = config_of(config, setting or [])
         if k:
             made = client.create_sweep(dataset, k, config=overrides, **fields)
@@ -108,6 +113,13 @@ def runs(limit: Annotated[int, typer.Option(min=1)] = 20, url: Url = URL) -> Non
     """List runs, the newest first."""
     with PassdownClient(url) as client:
         out.print(runs_table(client.runs(kind="pipeline"), limit))
+
+
+@app.command()
+def checkpoints(limit: Annotated[int, typer.Option(min=1)] = 20, url: Url = URL) -> None:
+    """List networks, the newest first: what `evaluate` judges, and `submit --input teacher=...` starts from."""
+    with PassdownClient(url) as client:
+        out.print(checkpoints_table(client.checkpoints(), limit))
 
 
 @app.command()

@@ -25,6 +25,17 @@ def folder_by_name(values: list[str]) -> dict[str, Path]:
     return folders
 
 
+def artifact_by_role(values: list[str]) -> dict[str, str]:
+    """`["teacher=mine"]` -> `{"teacher": "mine"}`."""
+    artifacts: dict[str, str] = {}
+    for value in values:
+        role, _, artifact = value.partition("=")
+        if not (role and artifact):
+            raise typer.BadParameter(f"{value!r} is not role=artifact")
+        artifacts[role] = artifact
+    return artifacts
+
+
 def config_of(text: str | None, settings: list[str]) -> Json:
     """JSON, or `@file` with JSON, with `stage.key=value` settings laid over it."""
     config: Json = {}

@@ -5,7 +5,7 @@ from itertools import islice
 
 from rich.table import Column, Table
 
-from app.client.models import Dataset, Run
+from app.client.models import Checkpoint, Dataset, Run
 
 
 def runs_table(runs: Iterable[Run], limit: int) -> Table:
@@ -20,4 +20,13 @@ def datasets_table(datasets: Iterable[Dataset], limit: int) -> Table:
     table = Table(Column("dataset", no_wrap=True), "name", "state", "reason", box=None)
     for dataset in islice(datasets, limit):
         table.add_row(dataset.id, dataset.name, dataset.state, dataset.reason or "")
+    return table
+
+
+def checkpoints_table(checkpoints: Iterable[Checkpoint], limit: int) -> Table:
+    table = Table(Column("checkpoint", no_wrap=True), "name", "role", "task", "made", box=None)
+    for checkpoint in islice(checkpoints, limit):
+        made = checkpoint.created_at[:19].replace("T", " ")
+        task = str(checkpoint.summary.get("task", ""))
+        table.add_row(checkpoint.id, checkpoint.name or "", checkpoint.role or "", task, made)
     return table

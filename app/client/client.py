@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from app.client.download import Advance, download
 from app.client.errors import Unreachable, raise_for_problem
-from app.client.models import Dataset, Evaluation, Event, Page, Run, Upload
+from app.client.models import Checkpoint, Dataset, Evaluation, Event, Page, Run, Upload
 
 CHUNK = 1 << 20
 TIMEOUT = httpx.Timeout(30, connect=5)
@@ -191,6 +191,10 @@ class PassdownClient:
     def leaderboard_text(self, table: int, form: str) -> str:
         """The same as `md`, `csv` or `json`."""
         return self._ask("GET", "/leaderboard", params={"table": str(table), "format": form}).text
+
+    def checkpoints(self) -> Iterator[Checkpoint]:
+        """All networks, the newest first."""
+        return self._pages("/checkpoints", Page[Checkpoint])
 
     # Files
 

@@ -52,6 +52,12 @@ class Artifact(Model):
     role: str | None = None
 
 
+class Checkpoint(Artifact):
+    name: str | None = None
+    summary: dict[str, Any] = {}
+    created_at: str = ""
+
+
 class Run(Model):
     id: str
     state: str

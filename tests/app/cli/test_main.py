@@ -34,6 +34,21 @@ def test_submit_takes_a_method_and_several_ks(
 
 
 @pytest.mark.usefixtures("cells")
+def test_submit_starts_from_a_checkpoint_that_checkpoints_lists(
+    command: Command, client: PassdownClient, hand: Hand, capsys: pytest.CaptureFixture[str]
+) -> None:
+    earlier = client.create_run("cells", preset="demo", config={"cluster": {"k": 2}}, name="earlier")
+    hand.work_off()
+    teacher = next(one.id for one in client.run(earlier.id).artifacts if one.role == "teacher")
+    assert command("checkpoints") == 0
+    assert any(teacher in line and "teacher" in line for line in capsys.readouterr().out.splitlines())
+    words = ("submit", "cells", "--preset", "demo", "--set", "cluster.k=3", "--input", f"teacher={teacher}")
+    assert command(*words) == 0
+    run = client.run(capsys.readouterr().out.strip())
+    assert "pretrain" not in [stage.name for stage in run.stages]
+
+
+@pytest.mark.usefixtures("cells")
 def test_watch_ends_with_zero_only_when_the_run_succeeded(
     command: Command, client: PassdownClient, hand: Hand, capsys: pytest.CaptureFixture[str]
 ) -> None:

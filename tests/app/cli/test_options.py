@@ -6,7 +6,7 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.cli.options import config_of, folder_by_name
+from app.cli.options import artifact_by_role, config_of, folder_by_name
 
 
 def test_settings_lie_over_the_config() -> None:
@@ -42,6 +42,12 @@ def test_a_config_may_lie_in_a_file(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_named(text: str | None, settings: list[str], words: str) -> None:
     with pytest.raises(typer.BadParameter, match=words):
         config_of(text, settings)
+
+
+def test_inputs_are_artifacts_by_role() -> None:
+    assert artifact_by_role(["teacher=mine", "centroids=7f"]) == {"teacher": "mine", "centroids": "7f"}
+    with pytest.raises(typer.BadParameter, match="not role=artifact"):
+        artifact_by_role(["teacher"])
 
 
 def test_roots_are_folders_by_name(tmp_path: Path) -> None:
