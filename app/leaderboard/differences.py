@@ -76,6 +76,6 @@ def _network(backbone: Mapping[str, Any] | None) -> Iterator[str]:
 
 def _schedule(training: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(epochs := training.get("epochs"), int | float):
-        yield f"trained for {epochs:g} epochs"
+        yield f"trained for {round(epochs, 1):g} epochs"
     if isinstance(images := training.get("images"), int):
         yield f"{images:,} images"

@@ -32,6 +32,9 @@ def _setting(subject: Subject, split: ProbeSplit | None) -> Iterator[str]:
     if split is not None:
         held = len(split.judged)
         yield f"{len(split.images) - held} images teach and {held} judge, parted by the md5 of their path."
+    if split is not None and split.dropped:
+        dropped = ", ".join(f"{subject.store.classes[label]} ({count})" for label, count in split.dropped.items())
+        yield f"Classes with too few images to teach or to judge are left out: {dropped}."
     if (told := _network(subject.record.backbone)) != "alexnet":
         yield f"The network is {told}; the paper's is alexnet."
 

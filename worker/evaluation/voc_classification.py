@@ -115,7 +115,7 @@ class _Data:
                 raise StageError(Reason.too_few_images, message)
         asked = list(protocol.classes or store.classes)
         classes = _classes(protocol, store, train)
-        side = max(1, round(LONGER_SIDE * protocol.crop / PUBLISHED_CROP))
+        side = longer_side(protocol)
         return cls(
             Canvases(store, train, side, device),
             Canvases(store, test, side, device),
@@ -302,12 +302,15 @@ def _result(
     )
 
 
+def longer_side(protocol: VocClassificationProtocol) -> int:
+    """Of the photographs before they are cropped, pixels: as VOC's are to the published crop."""
+    return max(1, round(LONGER_SIDE * protocol.crop / PUBLISHED_CROP))
+
+
 def deviations(protocol: VocClassificationProtocol, classes: Sequence[str]) -> list[str]:
     """How the protocol differs from the published one (SPEC 8.1), a sentence each."""
     published = VocClassificationProtocol()
-    said = [
-        f"Photographs are resized to a longer side of {LONGER_SIDE} px, times {protocol.crop}/{PUBLISHED_CROP}, first."
-    ]
+    said = [f"Photographs are resized to a longer side of {longer_side(protocol)} px first."]
     if len(classes) != PUBLISHED_CLASSES:
         said.append(f"{len(classes)} classes instead of {PUBLISHED_CLASSES}.")
     for name, what in _COMPARED.items():

@@ -37,8 +37,9 @@ def run(config: ClassLabelsConfig, inputs: ClassLabelsInputs, context: Context) 
     labels = _taught(config, store, context)
     with machine_errors("storing the labels"):
         folder, k = context.workdir / "labels", len(store.classes)
-        further = {"names": store.classes, "holdout": config.holdout}
-        produced = write_label_set(folder, inputs.store, labels, k, "classes", **further)
+        produced = write_label_set(
+            folder, inputs.store, labels, k, "classes", names=store.classes, holdout=config.holdout
+        )
     context.progress(store.count, store.count, "images")
     return ClassLabelsResult(labels=produced)
 

@@ -56,6 +56,13 @@ def test_protocols_without_a_table_of_the_paper_deviate_from_nothing(tmp_path: P
         assert told(tmp_path / str(number), protocol, 10, View(96, 84)) == []
 
 
+def test_classes_that_are_left_out_are_named_with_their_images(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "store", 4, labels=["ant", "bee", "bee", "cat"])
+    split = ProbeSplit(np.arange(1, 4), np.array([0, 0, 1]), np.array([True, False, False]), [1, 2], {0: 1})
+    found = deviations(LinearProtocol(), judged(tmp_path, store, {}), split)
+    assert "Classes with too few images to teach or to judge are left out: ant (1)." in found
+
+
 @pytest.mark.parametrize(("holdout", "seen"), [(0, 2), (1 - 1e-9, 0)])
 def test_judging_images_whose_labels_were_taught_are_counted(tmp_path: Path, holdout: float, seen: int) -> None:
     store = small_store(tmp_path / "store", 4)

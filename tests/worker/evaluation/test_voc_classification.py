@@ -196,7 +196,7 @@ def test_the_published_rate_halves_every_10_000_of_80_000() -> None:
 
 def test_deviations_name_what_differs_from_the_published_protocol() -> None:
     published = deviations(VocClassificationProtocol(), ["class"] * 20)
-    assert published == ["Photographs are resized to a longer side of 500 px, times 227/227, first."]
+    assert published == ["Photographs are resized to a longer side of 500 px first."]
     said = deviations(VocClassificationProtocol(crop=96, iterations=500, mode="fc678"), ["class"] * 9)
     assert said[1:] == [
         "9 classes instead of 20.",
