@@ -9,9 +9,9 @@ from app.client.models import Checkpoint, Dataset, Run
 
 
 def runs_table(runs: Iterable[Run], limit: int) -> Table:
-    table = Table(Column("run", no_wrap=True), "name", "state", "reason", "created", box=None)
+    table = Table(Column("run", no_wrap=True), "name", "state", "reason", Column("created", no_wrap=True), box=None)
     for run in islice(runs, limit):
-        created = str((run.model_extra or {}).get("created_at", ""))[:19].replace("T", " ")
+        created = str((run.model_extra or {}).get("created_at", ""))[:16].replace("T", " ")
         table.add_row(run.id, run.name or "", run.state, run.reason or "", created)
     return table
 
@@ -24,9 +24,9 @@ def datasets_table(datasets: Iterable[Dataset], limit: int) -> Table:
 
 
 def checkpoints_table(checkpoints: Iterable[Checkpoint], limit: int) -> Table:
-    table = Table(Column("checkpoint", no_wrap=True), "name", "role", "task", "made", box=None)
+    table = Table(Column("checkpoint", no_wrap=True), "name", "role", "task", Column("made", no_wrap=True), box=None)
     for checkpoint in islice(checkpoints, limit):
-        made = checkpoint.created_at[:19].replace("T", " ")
+        made = checkpoint.created_at[:16].replace("T", " ")
         task = str(checkpoint.summary.get("task", ""))
         table.add_row(checkpoint.id, checkpoint.name or "", checkpoint.role or "", task, made)
     return table
