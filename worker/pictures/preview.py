@@ -6,7 +6,7 @@ from PIL import Image
 
 from worker.data.loader import read_batch
 from worker.data.store import ImageStore
-from worker.pictures.tensor_image import side_by_side, stacked
+from worker.pictures.tensor_image import equally_wide, side_by_side, stacked
 from worker.pretext.task import PretextTask
 from worker.stages.randomness import numpy_generator, torch_generator
 
@@ -25,5 +25,6 @@ def preview(task: PretextTask, store: ImageStore, side: int, seed: int, count: i
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         pictures = task.pictures(read_batch(store, np.sort(chosen), side), torch_generator(seed, "preview"))
+    pictures = equally_wide(pictures)
     rows = [pictures[start : start + COLUMNS] for start in range(0, len(pictures), COLUMNS)]
     return stacked([side_by_side(row) for row in rows])

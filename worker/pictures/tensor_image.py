@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from worker.pictures.text import LINE, PAPER, write
+from worker.pictures.text import LINE, PAPER, width_of, write
 
 GAP = 2
 
@@ -38,6 +38,15 @@ def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
     return joined
 
 
+def equally_wide(pictures: Sequence[Image.Image]) -> list[Image.Image]:
+    """Each with paper to its right up to the width of the widest."""
+    widest = max((picture.width for picture in pictures), default=0)
+    padded = [Image.new("RGB", (widest, picture.height), PAPER) for picture in pictures]
+    for page, picture in zip(padded, pictures, strict=True):
+        page.paste(picture, (0, 0))
+    return padded
+
+
 def with_square(picture: Image.Image, left: int, top: int, side: int, colour: tuple[int, int, int]) -> Image.Image:
     """A copy with the edge of a square drawn on it, two pixels thick."""
     marked = picture.copy()
@@ -48,7 +57,7 @@ def with_square(picture: Image.Image, left: int, top: int, side: int, colour: tu
 def captioned(picture: Image.Image, caption: str) -> Image.Image:
     """With words below it."""
     height = LINE * (caption.count("\n") + 1) + 2 * GAP
-    framed = Image.new("RGB", (max(picture.width, 120), picture.height + height), PAPER)
+    framed = Image.new("RGB", (max(picture.width, width_of(caption) + 2 * GAP), picture.height + height), PAPER)
     framed.paste(picture, (0, 0))
     write(ImageDraw.Draw(framed), GAP, picture.height + GAP, caption)
     return framed

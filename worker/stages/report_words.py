@@ -127,6 +127,8 @@ def _against(facts: dict[str, Any], key: str, form: str) -> str:
 def _about_teacher(teacher: CheckpointRecord) -> list[str]:
     if teacher.training.get("imported"):
         return ["The teacher's weights were imported, not trained here."]
+    if teacher.training.get("untrained"):
+        return ["The teacher is an untrained network: the clusters show what random weights see."]
     if "accuracy" not in teacher.training or "permutations" not in teacher.training:
         return []
     return [

@@ -30,10 +30,10 @@ def test_the_same_seed_gives_the_same_picture(store: ImageStore) -> None:
 
 def test_pictures_stand_in_two_columns(store: ImageStore) -> None:
     task = task_of(RotationConfig())
-    single = task.pictures(read_batch(store, np.arange(2), 48), torch_generator(0, "test"))[0]
+    pictures = task.pictures(read_batch(store, np.arange(5), 48), torch_generator(0, "test"))
     shown = preview(task, store, 48, seed=0, count=5)
-    assert shown.width == 2 * single.width + GAP
-    assert shown.height == 3 * single.height + 2 * GAP
+    assert shown.width == 2 * max(picture.width for picture in pictures) + GAP
+    assert shown.height == 3 * pictures[0].height + 2 * GAP
 
 
 def test_fewer_images_make_a_smaller_picture(tmp_path: Path, store: ImageStore) -> None:

@@ -80,6 +80,14 @@ def test_a_supervised_run_speaks_of_classes(tmp_path: Path) -> None:
     assert "## Classes" in text
 
 
+def test_an_untrained_teacher_is_named(tmp_path: Path) -> None:
+    given = Given(tmp_path)
+    record = json.loads((given.teacher / "checkpoint.json").read_text())
+    (given.teacher / "checkpoint.json").write_text(json.dumps({**record, "training": {"untrained": True}}))
+    _, text = given.report(teacher=given.teacher)
+    assert "The teacher is an untrained network: the clusters show what random weights see." in text
+
+
 def test_what_the_teacher_saw_is_shown_where_that_is_known(tmp_path: Path) -> None:
     given = Given(tmp_path)
     without, text = given.report(teacher=given.teacher)
