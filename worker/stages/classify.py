@@ -12,17 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.backbone import Backbone, build_backbone
-from models.checkpoint import CheckpointRecord, save_checkpoint
+from models.checkpoint import CheckpointRecord
 from models.heads import ClassifierHead
 from models.pixels import ImagenetPixels
 from worker.config.classify import ClassifyConfig
-from worker.config.pipeline import ArtifactKind
 from worker.config.reasons import Reason
 from worker.data.store import ImageStore
 from worker.pretext.task import Examples, Scored, chance_of, told_apart
+from worker.stages.checkpoint import write_checkpoint
 from worker.stages.contract import Context, Inputs, Produced, Result, StageError
 from worker.stages.crops import centre_crops, greyed_at_random
-from worker.stages.machine_errors import machine_errors
 from worker.stages.precision import Precision, autocast, usable_device
 from worker.stages.pseudo_labels import (
     PseudoLabels,
@@ -241,10 +240,7 @@ def _write(network: ClusterClassifier, config: ClassifyConfig, facts: dict[str, 
         head=_head_arguments(config),
         training=facts | {"config": config.model_dump(mode="json")},
     )
-    network.to(memory_format=torch.contiguous_format)
-    with machine_errors("writing the student"):
-        save_checkpoint(folder, record, network.backbone, network.head)
-    return Produced(kind=ArtifactKind.checkpoint, path=folder, summary={"role": record.role, **facts})
+    return write_checkpoint(folder, record, network.backbone, network.head)
 
 
 if __name__ == "__main__":

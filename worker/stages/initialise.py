@@ -7,15 +7,15 @@ import numpy as np
 import torch
 
 from models.backbone import Backbone
-from models.checkpoint import CheckpointRecord, save_checkpoint
+from models.checkpoint import CheckpointRecord
 from models.library import NoSuchNetwork
 from models.pixels import ImagenetPixels
 from worker.config.base import DatasetFacts
-from worker.config.pipeline import ArtifactKind
 from worker.config.reasons import Reason
 from worker.config.sources import InitialiseConfig
 from worker.data.store import ImageStore
 from worker.evaluation.contenders import CALIBRATION_IMAGES, calibrate, untrained, view_of
+from worker.stages.checkpoint import write_checkpoint
 from worker.stages.contract import Context, Inputs, Produced, Result, StageError
 from worker.stages.frozen import FrozenNetwork
 from worker.stages.machine_errors import machine_errors
@@ -49,11 +49,8 @@ def run(config: InitialiseConfig, inputs: InitialiseInputs, context: Context) ->
     backbone = _built(record, config.seed)
     if config.calibrate:
         _calibrate(backbone, record, store, config.seed, device)
-    with machine_errors("writing the network"):
-        save_checkpoint(context.workdir / "teacher", record, backbone, None)
+    teacher = write_checkpoint(context.workdir / "teacher", record, backbone, None)
     context.progress(1, 1, "networks")
-    summary = {"role": record.role, **record.training}
-    teacher = Produced(kind=ArtifactKind.checkpoint, path=context.workdir / "teacher", summary=summary)
     return InitialiseResult(teacher=teacher)
 
 
@@ -83,7 +80,7 @@ def _calibrate(
     with machine_errors("estimating the statistics"), fast_arithmetic(device):
         network = FrozenNetwork(backbone, record.pixels, device, "fp32")
         calibrate(network, store, np.arange(store.count), view_of(record, store), seed, device)
-    backbone.to("cpu").to(memory_format=torch.contiguous_format)
+    backbone.to("cpu")
 
 
 if __name__ == "__main__":

@@ -10,10 +10,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from models.checkpoint import CheckpointRecord, save_checkpoint
+from models.checkpoint import CheckpointRecord
 from models.library import NoSuchNetwork
 from worker.config.base import DatasetFacts
-from worker.config.pipeline import ArtifactKind
 from worker.config.pretrain import PretrainConfig
 from worker.config.reasons import Reason
 from worker.data.loader import BatchLoader
@@ -23,6 +22,7 @@ from worker.evaluation.taps import View
 from worker.pictures.preview import PREVIEW_FILE, preview
 from worker.pretext.task import Examples, PretextNetwork, PretextTask, Scored
 from worker.pretext.tasks import pretext_task
+from worker.stages.checkpoint import write_checkpoint
 from worker.stages.contract import Context, Inputs, Produced, Result, StageError
 from worker.stages.machine_errors import machine_errors
 from worker.stages.precision import Precision, autocast, usable_device
@@ -169,7 +169,6 @@ def _write_preview(pretext: PretextTask, config: PretrainConfig, store: ImageSto
 
 
 def _write(pretext: PretextTask, config: PretrainConfig, facts: dict[str, Any], folder: Path) -> Produced:
-    pretext.network.to(memory_format=torch.contiguous_format)
     backbone_config, backbone = pretext.trained_backbone()
     record = CheckpointRecord(
         role="teacher",
@@ -180,9 +179,7 @@ def _write(pretext: PretextTask, config: PretrainConfig, facts: dict[str, Any], 
         head=pretext.head_arguments(),
         training=facts | {"config": config.model_dump(mode="json")},
     )
-    with machine_errors("writing the teacher"):
-        save_checkpoint(folder, record, backbone, pretext.network.head)
-    return Produced(kind=ArtifactKind.checkpoint, path=folder, summary={"role": record.role, **facts})
+    return write_checkpoint(folder, record, backbone, pretext.network.head)
 
 
 if __name__ == "__main__":

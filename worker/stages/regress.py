@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.backbone import Backbone, build_backbone, map_shape
-from models.checkpoint import CheckpointRecord, save_checkpoint
+from models.checkpoint import CheckpointRecord
 from models.pixels import ImagenetPixels
-from worker.config.pipeline import ArtifactKind
 from worker.config.reasons import Reason
 from worker.config.regress import RegressConfig
 from worker.data.store import ImageStore
 from worker.pretext.task import Examples, Scored
+from worker.stages.checkpoint import write_checkpoint
 from worker.stages.contract import Context, Inputs, Produced, Result, StageError
 from worker.stages.crops import centre_crops
 from worker.stages.frozen import FrozenNetwork, checkpoint_facts, opened_checkpoint
@@ -228,10 +228,7 @@ def _write(network: RegressionNetwork, config: RegressConfig, facts: dict[str, A
         classes=0,
         training=facts | {"config": config.model_dump(mode="json")},
     )
-    network.to(memory_format=torch.contiguous_format)
-    with machine_errors("writing the student"):
-        save_checkpoint(folder, record, network.backbone, None)
-    return Produced(kind=ArtifactKind.checkpoint, path=folder, summary={"role": record.role, **facts})
+    return write_checkpoint(folder, record, network.backbone, None)
 
 
 if __name__ == "__main__":
