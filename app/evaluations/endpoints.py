@@ -74,7 +74,7 @@ def compare_evaluations(
     ] = None,
 ) -> Response | Comparison:
     """Two checkpoints judged on the same images, image by image: wins, losses, interval of the difference, p-value."""
-    found = compare(storage, get_evaluation(session, first), get_evaluation(session, second))
+    found = compare(session, storage, get_evaluation(session, first), get_evaluation(session, second))
     if chosen_format(request, format, ("json", "md")) == "json":
         return found
     text = comparison_markdown(found, str(request.base_url))

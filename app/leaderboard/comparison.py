@@ -8,9 +8,12 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any, Literal
 
+from sqlalchemy.orm import Session
+
 from app.artifacts.npy import read_float32
 from app.artifacts.tables import Artifact
 from app.evaluations.lookup import sheet_of
+from app.leaderboard.naming import judged_methods
 from app.leaderboard.schemas import ComparedColumn, Comparison
 from app.problems import Problem
 from app.storage import Storage
@@ -19,7 +22,7 @@ from worker.config.scores import ScoreSheet
 RIGHT = re.compile(r"right_(.+)\.npy")
 
 
-def compare(storage: Storage, first: Artifact, second: Artifact) -> Comparison:
+def compare(session: Session, storage: Storage, first: Artifact, second: Artifact) -> Comparison:
     """Column by column. Problem 422 `different_protocols`, `different_images`, `not_comparable`; 410 `file_gone`."""
     one, other = sheet_of(first), sheet_of(second)
     _check_protocols(one, other)
@@ -39,6 +42,7 @@ def compare(storage: Storage, first: Artifact, second: Artifact) -> Comparison:
         confidence=one.confidence,
         first=first.id,
         second=second.id,
+        methods=judged_methods(session, first, second),
         columns=compared,
         different_settings=_different_settings(one.config, other.config),
     )

@@ -28,9 +28,8 @@ def leaderboard_markdown(board: Leaderboard, base_url: str) -> str:
 
 
 def comparison_markdown(found: Comparison, base_url: str) -> str:
-    first, second = (
-        f"[{name}]({base_url}evaluations/{key})" for name, key in (("First", found.first), ("Second", found.second))
-    )
+    named = zip(("First", "Second"), (found.first, found.second), found.methods, strict=True)
+    first, second = (f"[{role}]({base_url}evaluations/{key}) ({_text(method)})" for role, key, method in named)
     header = ["Column", "First", "Second", "Difference", "Interval", "Wins", "Losses", "Ties", "p", "Test"]
     rows = [
         [

@@ -4,7 +4,11 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from app.leaderboard.ancestry import Ancestor, Ancestry
+from sqlalchemy.orm import Session
+
+from app.artifacts.tables import Artifact
+from app.evaluations.lookup import judged_checkpoints
+from app.leaderboard.ancestry import Ancestor, Ancestry, ancestry
 from models.config import Arch
 from worker.config.pipeline import StageName
 
@@ -44,6 +48,14 @@ def method_of(checkpoint: uuid.UUID, ancestry: Ancestry) -> str:
             return _by_labels(made.inputs["labels"], ancestry)
         case _:
             return UNKNOWN
+
+
+def judged_methods(session: Session, first: Artifact, second: Artifact) -> tuple[str, str]:
+    """What the checkpoints of two evaluations are called."""
+    by_stage = judged_checkpoints(session, [made.stage_id for made in (first, second) if made.stage_id is not None])
+    lines = ancestry(session, set(by_stage.values()))
+    one, other = (method_of(by_stage[made.stage_id], lines) for made in (first, second) if made.stage_id is not None)
+    return one, other
 
 
 def is_untrained(checkpoint: uuid.UUID, ancestry: Ancestry) -> bool:

@@ -110,6 +110,8 @@ class Comparison(BaseModel):
     confidence: float
     first: uuid.UUID
     second: uuid.UUID
+    methods: tuple[str, str]
+    """What the first and the second judged checkpoint are, derived from their lineage."""
     columns: dict[str, ComparedColumn]
     different_settings: dict[str, tuple[str, str]]
     """Settings of the protocol in which the two differ: name -> as JSON, the first's and the second's."""

@@ -99,7 +99,8 @@ def test_a_comparison_as_markdown(api: TestClient, pair: tuple[str, str]) -> Non
     answer = api.get("/evaluations/compare", params=params, headers={"Accept": "text/markdown"})
     assert answer.headers["content-type"].startswith("text/markdown")
     assert "| conv1 | 100.0 | 25.0 | +75.0 |" in answer.text
-    assert f"[First](http://127.0.0.1/evaluations/{pair[0]})" in answer.text
+    assert f"# [First](http://127.0.0.1/evaluations/{pair[0]}) (CC+vgg-Jigsaw++) and [Second]" in answer.text
+    assert api.get("/evaluations/compare", params=params).json()["methods"][1] == "vgg-Jigsaw++"
     assert "- `epochs`: 30 and 3" in answer.text
     assert answer.text == api.get("/evaluations/compare", params={**params, "format": "md"}).text
 
