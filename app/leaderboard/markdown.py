@@ -9,7 +9,7 @@ from app.leaderboard.schemas import Comparison, Leaderboard, MeasuredCell, Measu
 def leaderboard_markdown(board: Leaderboard, base_url: str) -> str:
     """Quoted rows, then ours; doubts and protocols as numbered notes below."""
     notes = _Notes()
-    headings = [board.headings[column] for column in board.columns]
+    headings = [_text(board.headings[column]) for column in board.columns]
     rows = [_quoted(row, board.columns, notes) for row in board.quoted]
     rows += [_measured(row, board.columns, notes, base_url) for row in board.measured]
     return "\n".join(
@@ -75,7 +75,7 @@ class _Notes:
 
 
 def _quoted(row: QuotedRowOut, columns: Sequence[str], notes: _Notes) -> list[str]:
-    cells = [_quoted_cell(row.cells[column], notes) for column in columns]
+    cells = [_quoted_cell(row.cells[column], notes) if column in row.cells else "" for column in columns]
     return [_text(row.method), row.ref, *cells, "quoted"]
 
 

@@ -50,7 +50,9 @@ class Group:
 
 def leaderboard(session: Session, table: Table) -> Leaderboard:
     """The paper's rows in its order, then ours, the oldest checkpoint first."""
-    columns = COLUMNS[table]
+    measured = measured_rows(session, table)
+    # A library's network is measured at modules of its own.
+    columns = dict.fromkeys([*COLUMNS[table], *(column for row in measured for column in row.cells)])
     return Leaderboard(
         table=table,
         title=TITLES[table],
@@ -58,7 +60,7 @@ def leaderboard(session: Session, table: Table) -> Leaderboard:
         columns=list(columns),
         headings={column: HEADINGS.get(column, column) for column in columns},
         quoted=[_quoted_out(row) for row in quoted_rows(table)],
-        measured=measured_rows(session, table),
+        measured=measured,
     )
 
 
@@ -142,7 +144,7 @@ def _row_out(row: Sequence[Group], table: Table, lines: Ancestry, names: Mapping
         checkpoint=checkpoint,
         link=f"/checkpoints/{checkpoint}",
         dataset=", ".join(dict.fromkeys(group.newest.dataset for group in row)),
-        cells={column: cells[column] for column in COLUMNS[table] if column in cells},
+        cells={column: cells[column] for column in dict.fromkeys([*COLUMNS[table], *cells]) if column in cells},
         differences=_told(row, made.artifact),
     )
 

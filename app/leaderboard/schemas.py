@@ -73,6 +73,7 @@ class Leaderboard(BaseModel):
     setting: str
     """Of the paper's numbers."""
     columns: list[str]
+    """The paper's, then those that only rows of ours have."""
     headings: dict[str, str]
     """Column -> as printed."""
     quoted: list[QuotedRowOut]

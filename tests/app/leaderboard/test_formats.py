@@ -52,6 +52,20 @@ def test_markdown_has_our_rows_with_links_and_notes(api: TestClient, made: str, 
     assert "\n[^4]: Input \\<script\\>" in text
 
 
+def test_a_column_of_ours_alone_stands_in_every_format(api: TestClient, hand: Hand, networks: dict[str, str]) -> None:
+    judged(api, hand, networks["student"], sheet({"layer_2": 0.25}))
+    lines = [line for line in table(api, 4).splitlines() if line.startswith("|")]
+    assert lines[0].endswith("| conv5 | layer\\_2 | Source |")
+    assert lines[2].endswith("| 50.5 |  | quoted |")
+    assert "[25.0](" in lines[-1]
+    page = api.get("/ui/leaderboard", params={"table": 4}).text
+    assert '<th scope="col">layer_2</th>' in page
+    assert page.count(">25.0</a>") == 1
+    answer = api.get("/leaderboard", params={"table": 4, "format": "csv"})
+    read = list(csv.DictReader(StringIO(answer.text)))
+    assert (read[0]["layer_2"], read[-1]["layer_2"]) == ("", "25.00")
+
+
 def test_csv_is_read_back(api: TestClient, made: str) -> None:
     answer = api.get("/leaderboard", params={"table": 4, "format": "csv"})
     assert answer.headers["content-type"].startswith("text/csv")

@@ -59,6 +59,18 @@ def test_a_row_is_a_checkpoint_whose_cells_link_to_their_evaluation(
     assert api.get(row["link"]).status_code == 200
 
 
+def test_other_taps_than_the_papers_get_columns_of_their_own(
+    api: TestClient, hand: Hand, networks: dict[str, str]
+) -> None:
+    judged(api, hand, networks["teacher"], sheet({"conv1": 0.5}))
+    judged(api, hand, networks["student"], sheet({"layer2": 0.25, "layer4": 0.5}))
+    found = board(api, 4)
+    assert found["columns"] == ["conv1", "conv2", "conv3", "conv4", "conv5", "layer2", "layer4"]
+    assert found["headings"]["layer2"] == "layer2"
+    assert [list(row["cells"]) for row in found["measured"]] == [["conv1"], ["layer2", "layer4"]]
+    assert "layer2" not in found["quoted"][0]["cells"]
+
+
 def test_there_is_no_cell_before_its_evaluation_has_ended_well(
     api: TestClient, hand: Hand, networks: dict[str, str]
 ) -> None:
