@@ -17,8 +17,11 @@ from worker.config.transfer import (
     VocSegmentationProtocol,
 )
 from worker.data.annotated import AnnotatedStore
+from worker.evaluation.detection import run_voc_detection
 from worker.evaluation.provenance import checkpoint_provenance, code_revision
+from worker.evaluation.segmentation import run_voc_segmentation
 from worker.evaluation.transfer_result import TransferResult
+from worker.evaluation.voc_classification import run_voc_classification
 from worker.stages.contract import Context, Inputs, Produced, Result
 from worker.stages.frozen import opened_checkpoint
 from worker.stages.machine_errors import machine_errors
@@ -56,39 +59,11 @@ def _measured(
 ) -> TransferResult:
     match protocol:
         case VocClassificationProtocol():
-            return _classification(protocol, checkpoint, store, device, context)
+            return run_voc_classification(protocol, checkpoint, store, device, context)
         case VocDetectionProtocol():
-            return _detection(protocol, checkpoint, store, device, context)
+            return run_voc_detection(protocol, checkpoint, store, device, context)
         case VocSegmentationProtocol():
-            return _segmentation(protocol, checkpoint, store, device, context)
-
-
-def _classification(
-    protocol: VocClassificationProtocol,
-    checkpoint: Path,
-    store: AnnotatedStore,
-    device: torch.device,
-    context: Context,
-) -> TransferResult:
-    from worker.evaluation.voc_classification import run_voc_classification
-
-    return run_voc_classification(protocol, checkpoint, store, device, context)
-
-
-def _detection(
-    protocol: VocDetectionProtocol, checkpoint: Path, store: AnnotatedStore, device: torch.device, context: Context
-) -> TransferResult:
-    from worker.evaluation.detection import run_voc_detection
-
-    return run_voc_detection(protocol, checkpoint, store, device, context)
-
-
-def _segmentation(
-    protocol: VocSegmentationProtocol, checkpoint: Path, store: AnnotatedStore, device: torch.device, context: Context
-) -> TransferResult:
-    from worker.evaluation.segmentation import run_voc_segmentation
-
-    return run_voc_segmentation(protocol, checkpoint, store, device, context)
+            return run_voc_segmentation(protocol, checkpoint, store, device, context)
 
 
 def _sheet(
