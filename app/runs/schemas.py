@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from app.artifacts.schemas import ArtifactBrief
 from app.names import Name
@@ -31,6 +31,16 @@ class RunCreate(BaseModel):
     inputs: dict[str, str] = Field(default={}, description="role -> artifact, by name or id")
     device: Device = "any"
     name: Name | None = None
+
+    @field_validator("config")
+    @classmethod
+    def _one_k(cls, config: dict[str, Any]) -> dict[str, Any]:
+        cluster = config.get("cluster")
+        if isinstance(cluster, dict) and isinstance(cluster.get("k"), list):
+            raise ValueError(
+                "a run has one k: POST /sweeps asks for several at once, and shares what they have in common"
+            )
+        return config
 
 
 class Progress(BaseModel):

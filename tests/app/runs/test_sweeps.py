@@ -70,3 +70,9 @@ def test_bad_sweeps_are_refused_and_start_nothing(
     assert (answer.status_code, answer.json()["code"]) == (422, code), answer.json()
     assert [error["path"] for error in answer.json()["errors"]] == [path]
     assert api.get("/runs", params={"kind": "pipeline"}).json()["items"] == []
+
+
+def test_a_run_with_a_list_of_k_is_told_where_sweeps_are(api: TestClient, cells: Json) -> None:
+    answer = api.post("/runs", json={"dataset": "cells", "preset": "demo", "config": {"cluster": {"k": [10, 20]}}})
+    assert answer.status_code == 422
+    assert "POST /sweeps" in answer.text
