@@ -25,7 +25,8 @@ demo: $(STAMP) ## The whole method on real photographs, into demo-output/ (DATA=
 serve: $(STAMP) ## Keep the service up on 127.0.0.1:8000, its data in ./data (PORT=8000)
 	$(BIN)/passdown serve --port $(PORT)
 
-quality: $(STAMP) ## Train and probe the paper's methods on one folder (DATA=/some/folder MINUTES=25)
+quality: $(STAMP) ## Train and probe the paper's methods on one folder (DATA=/some/folder MINUTES=10)
+	@test -n '$(DATA)' || { echo 'Say which images: make quality DATA=/some/folder'; exit 1; }
 	$(BIN)/python -m benchmarks.quality --data '$(DATA)' --budget $(MINUTES) --out quality-output $(if $(VOC),--voc '$(VOC)')
 
 test: $(STAMP) ## Run every test, against a real PostgreSQL and Valkey

@@ -66,9 +66,14 @@ class Steps:
         print(f"{name}: {seconds:.1f} s  {_told(summaries)}", flush=True)
 
     def _key(self, name: str, config: StageConfig, inputs: Mapping[str, Path]) -> str:
-        read = {role: path.parent.name for role, path in inputs.items()}
+        read = {role: self._identity(path) for role, path in inputs.items()}
         told = json.dumps([name, config.model_dump(mode="json"), read], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:10]
+
+    def _identity(self, path: Path) -> str:
+        """A step's result is named by its step's folder, which tells what it depends on; all else by where it lies."""
+        whole = path.resolve()
+        return whole.parent.name if whole.is_relative_to(self._root.resolve()) else str(whole)
 
 
 class Step:

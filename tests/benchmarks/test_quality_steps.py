@@ -66,6 +66,20 @@ def test_another_config_or_another_input_is_another_step(tmp_path: Path, start: 
     assert len(counter.calls) == 3
 
 
+def test_two_folders_of_one_parent_are_two_inputs(tmp_path: Path, start: Path) -> None:
+    counter, steps = Counter(), Steps(tmp_path / "out", "cpu")
+    beside = start.parent / "beside"
+    beside.mkdir()
+    (beside / "number").write_text("10")
+    numbers = [
+        (
+            steps.take("count", counter.run, CountConfig(), CountInputs, {"start": folder})["count"] / "number"
+        ).read_text()
+        for folder in (start, beside)
+    ]
+    assert numbers == ["4", "13"]
+
+
 def test_a_stopped_step_goes_on_from_what_it_left(tmp_path: Path, start: Path) -> None:
     counter, steps = Counter(), Steps(tmp_path / "out", "cpu")
     counter.fails = True
