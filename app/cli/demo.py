@@ -111,7 +111,7 @@ def _collect(client: PassdownClient, run: Run, out: Path) -> None:
         client.download_file(weights.id, name, out / name)
     client.download_labels(run.artifact("pseudo_label_set").id, "parquet", out / "pseudo_labels.parquet")
     client.download_file(run.artifact("centroids").id, "centroids.npy", out / "centroids.npy")
-    for name in ("report.md", "clusters.png", "conv1.png"):
+    for name in ("report.md", "clusters.png", "conv1.png", "preview.png"):
         client.download_file(run.artifact("report").id, name, out / name)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ FILES = {
     "clusters.png",
     "conv1.png",
     "model_card.json",
+    "preview.png",
     "pseudo_labels.parquet",
     "report.md",
 }
@@ -47,6 +49,11 @@ def test_the_results_lie_there_and_nothing_else_is_left(workplace: Path) -> None
     out, data = workplace / "good" / "out", workplace / "good" / "data"
     assert process.returncode == 0, told
     assert {path.name for path in out.iterdir()} == FILES
+    assert set(re.findall(r"\]\((\w+\.png)\)", (out / "report.md").read_text())) == {
+        "clusters.png",
+        "conv1.png",
+        "preview.png",
+    }
     assert list(data.iterdir()) == []
     classes = json.loads((out / "model_card.json").read_text())["classes"]
     alexnet = torchvision.models.alexnet(num_classes=classes)
