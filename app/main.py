@@ -18,6 +18,7 @@ from app.health import endpoints as health
 from app.journal import endpoints as journal
 from app.leaderboard import endpoints as leaderboard
 from app.middleware import BodyLimit, SecurityHeaders
+from app.reference import endpoints as reference
 from app.runs import endpoints as runs
 from app.runs import sweeps
 from app.settings import Settings, get_settings
@@ -44,6 +45,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="Passdown",
         description="Turns a folder of unlabelled images into a small, good vision backbone.",
         lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
         generate_unique_id_function=_operation_id,
         responses=problems.problem_responses(),
     )
@@ -58,6 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     for module in MODULES:
         app.include_router(module.router)
+    reference.install(app)
     return app
 
 
