@@ -163,11 +163,13 @@ REGISTRATIONS: dict[StageName, StageSpec] = {
 EVALUATIONS: dict[StageName, StageSpec] = {
     StageName.probe: StageSpec(
         name=StageName.probe,
+        code_version=2,
         inputs={"store": _STORE, "checkpoint": _CHECKPOINT},
         outputs={"evaluation": ArtifactKind.evaluation},
     ),
     StageName.transfer: StageSpec(
         name=StageName.transfer,
+        code_version=2,
         inputs={"annotations": _port(ArtifactKind.annotated_store), "checkpoint": _CHECKPOINT},
         outputs={"evaluation": ArtifactKind.evaluation},
     ),

@@ -1,7 +1,5 @@
 """Object detection: a checkpoint's convolutions, fine-tuned to find objects on annotated photographs (SPEC 8.2)."""
 
-import hashlib
-import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,13 +22,13 @@ from worker.evaluation.detectors.proposals import resolved_source
 from worker.evaluation.detectors.task import DetectionTask, detection_task
 from worker.evaluation.detectors.trial import Trial, Trials
 from worker.evaluation.detectors.trunk import DetectionTrunk
+from worker.evaluation.journal import Journal, fingerprint
 from worker.evaluation.transfer_result import TransferResult
 from worker.stages.contract import Context
-from worker.stages.frozen import layered, opened_checkpoint, weights_digest
+from worker.stages.frozen import layered, opened_checkpoint
 from worker.stages.machine_errors import machine_errors
 from worker.stages.precision import fast_arithmetic, resolved_precision
 
-FORMAT = 1
 RESAMPLES = 100
 RULES: tuple[ApRule, ...] = ("voc07", "all-point")
 
@@ -49,10 +47,10 @@ def run_voc_detection(
     backbone = layered(found)
     resolved = _resolved(protocol, device)
     context.resolved(TransferConfig(protocol=resolved))
+    journal = Journal(context, fingerprint(resolved, checkpoint, store.digest))
     task = detection_task(store, resolved, context)
-    wanted = _fingerprint(resolved, backbone, store)
     with machine_errors("training a detector"), _arithmetic(device):
-        trials = Trials(resolved, record.pixels, backbone, task, device, context, wanted)
+        trials = Trials(resolved, record.pixels, backbone, task, device, context, journal)
         measured = [trials.of_seed(seed) for seed in resolved.seeds]
     return _result(resolved, backbone, task, measured)
 
@@ -62,11 +60,6 @@ def _resolved(protocol: VocDetectionProtocol, device: torch.device) -> VocDetect
     if protocol.detector == "fast_rcnn":
         settled["proposals_source"] = resolved_source(protocol.proposals_source)
     return protocol.model_copy(update=settled)
-
-
-def _fingerprint(protocol: VocDetectionProtocol, backbone: Backbone, store: AnnotatedStore) -> str:
-    facts = [FORMAT, protocol.model_dump(mode="json"), weights_digest(backbone), store.digest]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager

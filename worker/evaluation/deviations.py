@@ -69,7 +69,10 @@ def _nonlinear(protocol: NonlinearProtocol) -> Iterator[str]:
         yield f"New fully connected layers have {protocol.width} outputs; the paper's have 4096."
     if protocol.crops != 10:
         yield "One crop of each image is judged; the paper averages ten."
-    yield f"{protocol.epochs:g} epochs from a rate of {protocol.lr:g}; the paper has about 90 from 0.01."
+    yield (
+        f"{protocol.epochs:g} epochs of batches of {protocol.training_batch} from a rate of {protocol.lr:g} along a "
+        "half cosine; the paper has about 90 of 256 from 0.01, divided by ten in steps."
+    )
 
 
 def labels_seen(subject: Subject, split: ProbeSplit | None) -> tuple[str, ...]:
@@ -81,6 +84,19 @@ def labels_seen(subject: Subject, split: ProbeSplit | None) -> tuple[str, ...]:
     judging = [store.paths[int(index)] for index in split.judged]
     seen = int((~held_out_by_md5(judging, holdout)).sum())
     return (f"The network was taught the labels of {seen} of the {len(judging)} images that judge it.",) if seen else ()
+
+
+def images_seen(subject: Subject, split: ProbeSplit | None) -> tuple[str, ...]:
+    """Of a network that learnt, without labels or from pseudo-labels, from the very dataset that judges it.
+
+    One that was taught classes learnt no image without its label: `labels_seen` tells of it.
+    """
+    training = subject.record.training
+    learnt = training.get("dataset") == subject.store.digest and training.get("images_seen") != 0
+    if split is None or not learnt or "class_labels_holdout" in training:
+        return ()
+    count = len(split.judged)
+    return (f"The {count} images that judge are of the dataset that the network learnt from without labels.",)
 
 
 def left_out(asked: AnyProbe, found: list[str]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from worker.config.pipeline import ArtifactKind
 from worker.config.probe import AnyProbe
 from worker.config.scores import ProtocolName, ScoreSheet, Table
 from worker.data.store import ImageStore
-from worker.evaluation.deviations import deviations, labels_seen, left_out
+from worker.evaluation.deviations import deviations, images_seen, labels_seen, left_out
 from worker.evaluation.provenance import checkpoint_provenance, code_revision
 from worker.evaluation.score import Findings
 from worker.evaluation.split import ProbeSplit
@@ -47,6 +47,7 @@ def score_sheet(
         facts=known,
         deviations=(
             *labels_seen(subject, split),
+            *images_seen(subject, split),
             *deviations(protocol, subject, split),
             *left_out(protocol, list(found.cells)),
         ),

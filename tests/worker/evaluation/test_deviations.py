@@ -10,7 +10,7 @@ from models.pixels import ImagenetPixels
 from tests.worker.stages.feature_sets import small_store
 from worker.config.probe import AnyProbe, ClusterProtocol, LinearProtocol, NonlinearProtocol, RetrievalProtocol
 from worker.data.store import ImageStore
-from worker.evaluation.deviations import deviations, labels_seen, left_out
+from worker.evaluation.deviations import deviations, images_seen, labels_seen, left_out
 from worker.evaluation.split import ProbeSplit
 from worker.evaluation.subject import Subject
 from worker.evaluation.taps import View
@@ -49,6 +49,7 @@ def test_nonlinear_probes_tell_their_width_and_their_crops(tmp_path: Path) -> No
     found = told(tmp_path, NonlinearProtocol(crops=1), 1000, View(256, 227))
     assert "New fully connected layers have 1024 outputs; the paper's have 4096." in found
     assert "One crop of each image is judged; the paper averages ten." in found
+    assert found[-1].startswith("20 epochs of batches of 64 from a rate of 0.02 along a half cosine; the paper has")
 
 
 def test_protocols_without_a_table_of_the_paper_deviate_from_nothing(tmp_path: Path) -> None:
@@ -72,6 +73,17 @@ def test_judging_images_whose_labels_were_taught_are_counted(tmp_path: Path, hol
     assert labels_seen(judged(tmp_path, store, training), split) == ((sentence,) if seen else ())
     assert labels_seen(judged(tmp_path, store, {**training, "dataset": "another"}), split) == ()
     assert labels_seen(judged(tmp_path, store, {"dataset": store.digest}), split) == ()
+
+
+def test_judging_images_that_were_learnt_without_labels_are_told(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "store", 4)
+    split = ProbeSplit(np.arange(4), np.arange(4) % 2, np.arange(4) > 1, [0, 1], {})
+    own = {"dataset": store.digest, "images_seen": 400}
+    sentence = "The 2 images that judge are of the dataset that the network learnt from without labels."
+    assert images_seen(judged(tmp_path, store, own), split) == (sentence,)
+    assert images_seen(judged(tmp_path, store, own), None) == ()
+    for other in ({"dataset": "another"}, {"images_seen": 0}, {"class_labels_holdout": 0.1}):
+        assert images_seen(judged(tmp_path, store, own | other), split) == ()
 
 
 def judged(path: Path, store: ImageStore, training: dict[str, object]) -> Subject:

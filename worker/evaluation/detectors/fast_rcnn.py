@@ -26,6 +26,8 @@ SCORES_STD, SHIFTS_STD = 0.01, 0.001
 """Of the last layers' weights at the start."""
 TRAINED_AREA = 224.0 * 224.0
 """Pixels; with `merge="nearest"` a box is judged at the scale where its area is nearest to this."""
+SINGLE_SHAPE = 1000 / 600
+"""Longer by shorter side, at most, at the single test scale: the published one is 600 pixels, and 1000 at most."""
 LEAST_SCORE = 1e-3
 MOST_PER_CLASS = 300
 """Boxes that enter the suppression of overlapping ones, per class and image."""
@@ -144,13 +146,13 @@ class FastRcnn:
         protocol = self._protocol
         if len(scene.proposals) == 0:
             return _nothing(self._device)
-        scales = (protocol.test_scale,) if column == SINGLE else protocol.scales
+        scales, longest = (protocol.scales, protocol.max_side) if column == MULTIPLE else _single(protocol)
         image, proposals = (part.to(self._device, non_blocking=True) for part in (scene.pixels, scene.proposals))
         probabilities = torch.zeros(len(proposals), self.network.classes, device=self._device)
         boxes = torch.zeros(len(proposals), self.network.classes, 4, device=self._device)
         for scale, rows in _assigned(scene, scales, protocol):
             at = rows.to(self._device, non_blocking=True)
-            here, there = self._judged(image, proposals[at], scaled_size(scene.size, scale, protocol.max_side))
+            here, there = self._judged(image, proposals[at], scaled_size(scene.size, scale, longest))
             probabilities.index_add_(0, at, here)
             boxes.index_add_(0, at, there)
         looks = len(scales) if protocol.merge == "mean" else 1
@@ -208,6 +210,11 @@ def _rows(number: int, scene: Scene, found: Candidates, chosen: Tensor, size: tu
     boxes = boxes * _factor(size, scene.size, boxes.device)
     numbers = torch.full((len(chosen), 1), float(number))
     return torch.cat([numbers, boxes, targets, found.labels[chosen, None].float()], dim=1)
+
+
+def _single(protocol: VocDetectionProtocol) -> tuple[tuple[int, ...], int]:
+    """The scale of the single-scale column, and the longest side at it."""
+    return (protocol.test_scale,), min(protocol.max_side, round(protocol.test_scale * SINGLE_SHAPE))
 
 
 def _assigned(scene: Scene, scales: Sequence[int], protocol: VocDetectionProtocol) -> Iterator[tuple[int, Tensor]]:

@@ -134,6 +134,25 @@ def test_multi_scale_judges_each_box_where_its_area_is_nearest_to_224_squared(tm
         torch.testing.assert_close(told.boxes, expected.boxes)
 
 
+def test_a_panorama_is_judged_no_longer_than_the_published_1000_by_600(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[tuple[int, int]] = []
+
+    def seen(image: torch.Tensor, size: tuple[int, int], pixels: ImagePixels) -> torch.Tensor:
+        sizes.append(size)
+        return torch.zeros(3, size[1], size[0])
+
+    found = detector(tmp_path, PROTOCOL.model_copy(update={"scales": (60,), "test_scale": 60}))
+    monkeypatch.setattr("worker.evaluation.detectors.fast_rcnn.shown", seen)
+    none, box = torch.zeros(0), torch.tensor([[0.0, 0, 40, 40]])
+    for pixels in (torch.zeros(3, 60, 80), torch.zeros(3, 60, 240)):
+        scene = Scene(pixels.byte(), none.view(0, 4), none.long(), none.bool(), box)
+        for column in (SINGLE, MULTIPLE):
+            found.detect(scene, column)
+    assert sizes == [(80, 60), (80, 60), (100, 25), (240, 60)]
+
+
 def test_merged_by_mean_it_is_the_average_over_the_scales(tmp_path: Path) -> None:
     protocol = PROTOCOL.model_copy(update={"merge": "mean", "scales": (96, 120)})
     found = detector(tmp_path, protocol)
