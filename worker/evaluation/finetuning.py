@@ -1,30 +1,38 @@
 """Training layers of a given network for an evaluation: what lies below is frozen, what lies above learns."""
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.backbone import map_shape
 from models.checkpoint import CheckpointRecord
 from models.layers import init_he
-from worker.config.probe import LowShotProtocol
+from models.pixels import Pixels
+from worker.config.probe import LowShotProtocol, Protocol
 from worker.config.reasons import Reason
 from worker.data.loader import BatchLoader
 from worker.data.store import ImageStore
 from worker.evaluation.image_cache import Rows, in_order
-from worker.evaluation.score import Outcome, outcome
+from worker.evaluation.journal import Journal, fingerprint
+from worker.evaluation.loss_curves import LossCurves
+from worker.evaluation.pulse import Pulse
+from worker.evaluation.score import Outcome, outcome, packed_outcome, unpacked_outcome
 from worker.evaluation.split import ProbeSplit
 from worker.evaluation.subset import teaching_subset
 from worker.evaluation.taps import View
-from worker.stages.contract import Context, StageError, Stopped
+from worker.stages.contract import Context, StageError
 from worker.stages.crops import centre_crops, mirrored_at_random, random_crops
 from worker.stages.frozen import opened_checkpoint
 from worker.stages.machine_errors import machine_errors
@@ -37,9 +45,6 @@ LAST_STD = 0.01
 """Standard deviation of a new last layer's weights (SPEC 8.1)."""
 LOW_SHOT_BATCH = 64
 LOW_SHOT_DECAY = 5e-4
-_POINTS = 50
-"""Points of a loss curve."""
-_PROGRESS_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,13 @@ class Learner:
         self._optimizer.step()
         return value.detach()
 
+    def state(self) -> dict[str, Any]:
+        return {"layers": self.layers.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.layers.load_state_dict(state["layers"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
     @torch.no_grad()
     def logits(self, inputs: Tensor) -> Tensor:
         """float32, in eval mode; call `training_mode` to go on learning."""
@@ -148,59 +160,74 @@ class Learner:
         return torch.optim.SGD(groups, lr=recipe.lr, momentum=MOMENTUM, fused=self._device.type in ("cpu", "cuda"))
 
 
-class Pulse:
-    """Tells a context how far the work is, and ends it with `Stopped` where it was asked to stop."""
+class Training:
+    """Learners side by side that see the same batches: what a `Journal` saves and restores."""
 
-    def __init__(self, context: Context, total: int) -> None:
-        self.context = context
-        self._total = total
-        self._done = 0
-        self._told = time.monotonic()
+    def __init__(self, learners: Mapping[str, Learner], steps: int, curve: str) -> None:
+        self.step = 0
+        self.seconds = 0.0
+        """Spent on steps, in earlier attempts too."""
+        self._learners = learners
+        self._steps = steps
+        self._curves = LossCurves({name: f"{curve}_{name}" for name in learners}, steps)
 
-    def beat(self) -> None:
-        """One step is done."""
-        self._done += 1
-        if self.context.should_stop():
-            raise Stopped
-        if time.monotonic() - self._told >= _PROGRESS_SECONDS or self._done == self._total:
-            self._told = time.monotonic()
-            self.context.progress(self._done, self._total, "steps")
+    @property
+    def losses(self) -> dict[str, float]:
+        """Each learner's mean loss over the last fiftieth of the steps."""
+        return self._curves.last
+
+    def state(self) -> dict[str, Any]:
+        """Raises `StageError(diverged)`."""
+        self._curves.check(self.step)
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "curves": self._curves.state(),
+            "learners": {name: learner.state() for name, learner in self._learners.items()},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.step, self.seconds = state["step"], state["seconds"]
+        self._curves.restore(state["curves"])
+        for name, learner in self._learners.items():
+            learner.restore(state["learners"][name])
+
+    def run(self, batches: Iterator[Batch], pulse: Pulse, journal: Journal) -> None:
+        """To the end, by batches of the steps that are left. Raises `Stopped` and `StageError(diverged)`."""
+        for learner in self._learners.values():
+            learner.training_mode()
+        mark = time.monotonic()
+        for _, batch in zip(range(self.step, self._steps), batches, strict=False):
+            for name, learner in self._learners.items():
+                self._curves.add(name, learner.step(batch.inputs[name], batch.loss, self.step, self.step / self._steps))
+            self.step += 1
+            self._curves.after_step(self.step, pulse.context)
+            self.seconds += time.monotonic() - mark
+            pulse.beat()
+            journal.keep_time()
+            mark = time.monotonic()
+        self._curves.check(self.step)
+        self.seconds += time.monotonic() - mark
 
 
 def fit(
-    learners: Mapping[str, Learner], batches: Iterator[Batch], steps: int, pulse: Pulse, curve: str
-) -> dict[str, float]:
-    """Trains every learner for `steps` on its inputs of each batch; returns each one's mean loss over the last fiftieth
-    of them. The metric `<curve>_<learner>` follows it.
+    learners: Mapping[str, Learner],
+    batches: Callable[[int], Iterator[Batch]],
+    steps: int,
+    pulse: Pulse,
+    journal: Journal,
+    curve: str,
+) -> Training:
+    """Trains every learner for `steps` on its inputs of each batch, or for those that an earlier attempt left;
+    `batches(first)` are those from step `first` on. The metric `<curve>_<learner>` follows the loss, and `curve` names
+    the training in the journal.
 
     Raises `Stopped`, and `StageError(diverged)` for a loss that is no number.
     """
-    for learner in learners.values():
-        learner.training_mode()
-    every = max(1, steps // _POINTS)
-    sums = _zeros(learners)
-    last: dict[str, float] = {}
-    for step, batch in zip(range(steps), batches, strict=False):
-        for name, learner in learners.items():
-            sums[name] += learner.step(batch.inputs[name], batch.loss, step, step / steps)
-        pulse.beat()
-        if (step + 1) % every == 0:
-            last = {name: float(total) / every for name, total in sums.items()}
-            _tell(last, pulse.context, step + 1, curve)
-            sums = _zeros(learners)
-    return last
-
-
-def _zeros(learners: Mapping[str, Learner]) -> dict[str, Tensor | float]:
-    return dict.fromkeys(learners, 0.0)
-
-
-def _tell(losses: Mapping[str, float], context: Context, step: int, curve: str) -> None:
-    for name, loss in losses.items():
-        if not math.isfinite(loss):
-            message = f"Training {name} diverged at step {step}: its loss is no number. A lower learning rate may help."
-            raise StageError(Reason.diverged, message)
-        context.metric(f"{curve}_{name}", step, loss)
+    training = Training(learners, steps, curve)
+    journal.begin(curve, training, steps, pulse)
+    training.run(batches(training.step), pulse, journal)
+    return training
 
 
 def training_rows(count: int, batch: int, steps: int, seed: int) -> Iterator[Rows]:
@@ -259,10 +286,11 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def shown(self, batch: int, steps: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """`steps` random batches: uint8 random crops (N, 3, crop, crop), half of them mirrored, and their classes."""
-        order = list(training_rows(len(self), batch, steps, seed))
-        for step, (images, rows) in enumerate(zip(self._read(order), order, strict=True)):
+    def shown(self, batch: int, steps: int, seed: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """`steps` random batches, less the `first` ones: uint8 random crops (N, 3, crop, crop), half of them mirrored,
+        and their classes."""
+        order = list(training_rows(len(self), batch, steps, seed))[first:]
+        for step, (images, rows) in enumerate(zip(self._read(order), order, strict=True), start=first):
             generator = torch_generator(seed, "crops", step)
             crops = mirrored_at_random(random_crops(images, self.crop, 1, generator), generator)
             yield crops, self.labels[torch.from_numpy(rows).to(self.labels.device, non_blocking=True)]
@@ -280,6 +308,15 @@ class LabelledImages:
             yield from loader
 
 
+def probe_fingerprint(
+    protocol: Protocol, checkpoint: Path, store: ImageStore, split: ProbeSplit, view: View, precision: Precision
+) -> str:
+    """Names all that an evaluation on labelled images depends on."""
+    parts = (split.images, split.labels, split.held_out)
+    digests = [hashlib.sha256(part.tobytes()).hexdigest() for part in parts]
+    return fingerprint(protocol, checkpoint, store.digest, digests, view.side, view.crop, precision)
+
+
 def low_shot_finetuning(
     protocol: LowShotProtocol,
     checkpoint: Path,
@@ -294,58 +331,77 @@ def low_shot_finetuning(
 
     The checkpoint's convolutions under a new linear layer on the 6 x 6 map after pool5: AlexNet's large layers don't
     learn from a handful of images. Random crops and mirroring, a half cosine, batch norm in training mode; judged on
-    the centre crop (our choices).
+    the centre crop (our choices). A stopped evaluation goes on where it was.
     """
-    held_out = LabelledImages(store, split, np.flatnonzero(split.held_out), view, device)
-    each = protocol.steps + held_out.batches(protocol.batch)
-    pulse = Pulse(context, len(protocol.shares) * len(protocol.seeds) * each)
-    found = {}
+    journal = Journal(context, probe_fingerprint(protocol, checkpoint, store, split, view, precision))
     with machine_errors("fine-tuning"), fast_arithmetic(device), own_randomness(device):
-        for share in protocol.shares:
-            name = f"finetune_{share:g}"
-            taught = []
-            for seed in protocol.seeds:
-                rows = np.flatnonzero(teaching_subset(split, share, seed))
-                images = LabelledImages(store, split, rows, view, device)
-                tuning = _LowShot(protocol, checkpoint, len(split.classes), view.crop, seed, device, precision)
-                taught.append(tuning.logits(images, held_out, pulse, name))
-            found[name] = outcome(taught, held_out.labels, labels=len(rows), steps=protocol.steps, lr=protocol.lr)
-    return found
+        return _LowShots(protocol, checkpoint, store, split, view, device, precision, context, journal).outcomes()
 
 
-class _LowShot:
-    """One network, fine-tuned on few images."""
+class _LowShots:
+    """A network for every share of the labels and every seed."""
 
     def __init__(
         self,
         protocol: LowShotProtocol,
         checkpoint: Path,
-        classes: int,
-        crop: int,
-        seed: int,
+        store: ImageStore,
+        split: ProbeSplit,
+        view: View,
         device: torch.device,
         precision: Precision,
+        context: Context,
+        journal: Journal,
     ) -> None:
-        record, backbone = opened_checkpoint(checkpoint)
-        check_input(record, crop)
-        torch.manual_seed(derived_seed(seed, "new layers"))
-        head = new_head(backbone.out_channels * 36, 0, 0, classes)
-        network = nn.Sequential(backbone, nn.AdaptiveAvgPool2d(6), nn.Flatten(), nn.Dropout(DROPOUT), *head)
-        recipe = Recipe(protocol.lr, LOW_SHOT_DECAY, half_cosine)
-        self._learner = Learner(network, recipe, seed, "network", device, precision)
         self._protocol = protocol
-        self._pixels = record.pixels
-        self._seed = seed
+        self._checkpoint = checkpoint
+        self._store = store
+        self._split = split
+        self._view = view
+        self._device = device
+        self._precision = precision
+        self._journal = journal
+        self._held_out = self._images(split.held_out)
+        self._each = protocol.steps + self._held_out.batches(protocol.batch)
+        self._pulse = Pulse(context, len(protocol.shares) * len(protocol.seeds) * self._each)
 
-    def logits(self, images: LabelledImages, held_out: LabelledImages, pulse: Pulse, name: str) -> Tensor:
-        """(held-out images, classes) after learning from `images`."""
-        fit({"network": self._learner}, self._batches(images), self._protocol.steps, pulse, f"{name}_{self._seed}")
+    def outcomes(self) -> dict[str, Outcome]:
+        return {f"finetune_{share:g}": self._of_share(share) for share in self._protocol.shares}
+
+    def _of_share(self, share: float) -> Outcome:
+        protocol, taught = self._protocol, []
+        for seed in protocol.seeds:
+            rows = teaching_subset(self._split, share, seed)
+            name = f"finetune_{share:g}_{seed}"
+            make = partial(self._judged, name, seed, rows)
+            taught.append(self._journal.result(name, make, self._pulse, self._each))
+        return unpacked_outcome(taught, labels=int(rows.sum()), steps=protocol.steps, lr=protocol.lr)
+
+    def _judged(self, name: str, seed: int, rows: NDArray[np.bool_]) -> dict[str, Any]:
+        """What a network tells right that learnt from `rows` of the split."""
+        learner, pixels = self._learner(seed)
+        images = self._images(rows)
+
+        def batches(first: int) -> Iterator[Batch]:
+            for crops, labels in images.shown(LOW_SHOT_BATCH, self._protocol.steps, seed, first):
+                yield Batch({"network": pixels.apply(crops)}, CrossEntropy(labels))
+
+        fit({"network": learner}, batches, self._protocol.steps, self._pulse, self._journal, name)
         parts = []
-        for whole in held_out.in_order(self._protocol.batch):
-            parts.append(self._learner.logits(self._pixels.apply(centre_crops(whole, held_out.crop))))
-            pulse.beat()
-        return torch.cat(parts)
+        for whole in self._held_out.in_order(self._protocol.batch):
+            parts.append(learner.logits(pixels.apply(centre_crops(whole, self._view.crop))))
+            self._pulse.beat()
+        return packed_outcome(outcome([torch.cat(parts)], self._held_out.labels))
 
-    def _batches(self, images: LabelledImages) -> Iterator[Batch]:
-        for crops, labels in images.shown(LOW_SHOT_BATCH, self._protocol.steps, self._seed):
-            yield Batch({"network": self._pixels.apply(crops)}, CrossEntropy(labels))
+    def _learner(self, seed: int) -> tuple[Learner, Pixels]:
+        """With the pixels it wants."""
+        record, backbone = opened_checkpoint(self._checkpoint)
+        check_input(record, self._view.crop)
+        torch.manual_seed(derived_seed(seed, "new layers"))
+        head = new_head(backbone.out_channels * 36, 0, 0, len(self._split.classes))
+        network = nn.Sequential(backbone, nn.AdaptiveAvgPool2d(6), nn.Flatten(), nn.Dropout(DROPOUT), *head)
+        recipe = Recipe(self._protocol.lr, LOW_SHOT_DECAY, half_cosine)
+        return Learner(network, recipe, seed, "network", self._device, self._precision), record.pixels
+
+    def _images(self, rows: NDArray[np.bool_]) -> LabelledImages:
+        return LabelledImages(self._store, self._split, np.flatnonzero(rows), self._view, self._device)

@@ -6,7 +6,9 @@ All columns learn at once from the same crops, so the frozen layers run once a s
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,15 +21,17 @@ from worker.evaluation.finetuning import (
     CrossEntropy,
     LabelledImages,
     Learner,
-    Pulse,
     Recipe,
     check_input,
     fit,
     half_cosine,
     own_randomness,
+    probe_fingerprint,
 )
 from worker.evaluation.frozen_layers import FrozenLayers
-from worker.evaluation.score import Outcome, outcome
+from worker.evaluation.journal import Journal
+from worker.evaluation.pulse import Pulse
+from worker.evaluation.score import Outcome, outcome, packed_outcome, unpacked_outcome
 from worker.evaluation.split import ProbeSplit
 from worker.evaluation.taps import View
 from worker.evaluation.ten_crops import mean_over_views
@@ -51,17 +55,21 @@ def run_nonlinear(
 
     Training sees random crops, half of them mirrored; at test the softmax of `protocol.crops` views is averaged.
     Columns that the checkpoint lacks (fc6, fc7 without a classifier) are absent, and logged. The rate falls along a
-    half cosine; new fully connected layers have batch norm where the convolutions have it (our choices).
+    half cosine; new fully connected layers have batch norm where the convolutions have it (our choices). A stopped
+    evaluation goes on where it was.
 
-    Raises `Stopped`, and `StageError` with diverged, out_of_memory, artifact_corrupt, bad_config (a crop too small).
+    Raises `Stopped`, and `StageError` with diverged, out_of_memory, disk_full, artifact_corrupt, bad_config (a crop too
+    small).
     """
     frozen = FrozenLayers.open(checkpoint, device, precision)
     check_input(frozen.record, view.crop)
     columns = _available(protocol, frozen, context)
     before = frozen.digest()
+    wanted = probe_fingerprint(protocol, checkpoint, store, split, view, precision)
+    journal = Journal(context, wanted, lambda: frozen.digest() == before)
     with machine_errors("retraining layers"), fast_arithmetic(device), own_randomness(device):
-        found = _Columns(protocol, columns, frozen, store, split, view, context).outcomes()
-    unchanged = frozen.digest() == before
+        found = _Columns(protocol, columns, frozen, store, split, view, context, journal).outcomes()
+    unchanged = journal.unchanged
     return {column: replace(result, trunk_unchanged=unchanged) for column, result in found.items()}
 
 
@@ -85,6 +93,7 @@ class _Columns:
         split: ProbeSplit,
         view: View,
         context: Context,
+        journal: Journal,
     ) -> None:
         self._protocol = protocol
         self._columns = columns
@@ -94,24 +103,35 @@ class _Columns:
         self._classes = len(split.classes)
         self._batch = min(protocol.training_batch, len(self._teach))
         self._steps = max(1, round(protocol.epochs * (len(self._teach) // self._batch)))
-        self._pulse = Pulse(context, len(protocol.seeds) * (self._steps + self._judge.batches(protocol.batch)))
+        self._each = self._steps + self._judge.batches(protocol.batch)
+        self._pulse = Pulse(context, len(protocol.seeds) * self._each)
+        self._journal = journal
 
     def outcomes(self) -> dict[str, Outcome]:
         if not self._columns:
             return {}
-        started = time.monotonic()
-        said: dict[str, list[Tensor]] = {column: [] for column in self._columns}
-        losses: dict[str, float] = {}
-        for seed in self._protocol.seeds:
-            learners = {column: self._learner(column, seed) for column in self._columns}
-            losses = fit(learners, self._batches(seed), self._steps, self._pulse, f"loss_{seed}")
-            for column, probabilities in self._probabilities(learners).items():
-                said[column].append(probabilities)
-        seconds = time.monotonic() - started
+        found = [
+            self._journal.result(f"loss_{seed}", partial(self._judged, seed), self._pulse, self._each)
+            for seed in self._protocol.seeds
+        ]
+        seconds, losses = sum(one["seconds"] for one in found), found[-1]["losses"]
         facts = {"steps": self._steps, "batch": self._batch, "lr": self._protocol.lr, "seconds_of_all_columns": seconds}
         return {
-            column: outcome(said[column], self._judge.labels, loss=losses[column], **facts) for column in self._columns
+            column: unpacked_outcome([one["columns"][column] for one in found], loss=losses[column], **facts)
+            for column in self._columns
         }
+
+    def _judged(self, seed: int) -> dict[str, Any]:
+        """What every column's network tells right after learning."""
+        learners = {column: self._learner(column, seed) for column in self._columns}
+        training = fit(learners, partial(self._batches, seed), self._steps, self._pulse, self._journal, f"loss_{seed}")
+        started = time.monotonic()
+        columns = {
+            column: packed_outcome(outcome([probabilities], self._judge.labels))
+            for column, probabilities in self._probabilities(learners).items()
+        }
+        seconds = training.seconds + time.monotonic() - started
+        return {"columns": columns, "losses": training.losses, "seconds": seconds}
 
     def _learner(self, column: str, seed: int) -> Learner:
         torch.manual_seed(derived_seed(seed, f"layers after {column}"))
@@ -119,8 +139,8 @@ class _Columns:
         recipe = Recipe(self._protocol.lr, self._protocol.weight_decay, half_cosine)
         return Learner(layers, recipe, seed, column, self._frozen.device, self._frozen.precision)
 
-    def _batches(self, seed: int) -> Iterator[Batch]:
-        for crops, labels in self._teach.shown(self._batch, self._steps, seed):
+    def _batches(self, seed: int, first: int) -> Iterator[Batch]:
+        for crops, labels in self._teach.shown(self._batch, self._steps, seed, first):
             yield Batch(self._frozen.maps(crops, self._columns), CrossEntropy(labels))
 
     def _probabilities(self, learners: dict[str, Learner]) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -69,6 +70,22 @@ def outcome(scores: Sequence[Tensor] | Tensor, truth: Tensor, **facts: Any) -> O
     right = np.stack([top_right(found, truth, 1) for found in scores])
     many = scores[0].shape[1] > 5
     return Outcome(right, np.stack([top_right(found, truth, 5) for found in scores]) if many else None, facts=facts)
+
+
+def packed_outcome(found: Outcome) -> dict[str, Any]:
+    """Tensors of what was right, which a saved state may hold; its facts are left out."""
+    top5 = None if found.top5 is None else torch.from_numpy(found.top5)
+    return {"right": torch.from_numpy(found.right), "top5": top5}
+
+
+def unpacked_outcome(parts: Sequence[Mapping[str, Any]], **facts: Any) -> Outcome:  # noqa: ANN401
+    """The rows of several packed outcomes under each other."""
+    top5 = [part["top5"] for part in parts]
+    return Outcome(
+        torch.cat([part["right"] for part in parts]).numpy(),
+        None if any(found is None for found in top5) else torch.cat(top5).numpy(),
+        facts=facts,
+    )
 
 
 def top_right(scores: Tensor, truth: Tensor, guesses: int) -> Shares:

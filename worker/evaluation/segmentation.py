@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from models.pixels import Pixels
 from worker.config.reasons import Reason
 from worker.config.scores import Cell
 from worker.config.transfer import VocSegmentationProtocol
 from worker.data.annotated import BACKGROUND, AnnotatedStore
 from worker.evaluation.bootstrap import WORDS, bootstrap_weights, percentile_interval
 from worker.evaluation.fcn import Fcn
-from worker.evaluation.finetuning import Batch, Learner, Pulse, Recipe, fit, own_randomness, training_rows
+from worker.evaluation.finetuning import Batch, Learner, Recipe, fit, own_randomness, training_rows
 from worker.evaluation.image_cache import in_order
+from worker.evaluation.journal import Journal, fingerprint
 from worker.evaluation.masked_images import MaskedImages, at_least, shown
 from worker.evaluation.mean_iou import VOID, class_iou, confusion_matrix, mean_accuracy, mean_iou, pixel_accuracy
+from worker.evaluation.pulse import Pulse
 from worker.evaluation.transfer_result import TransferResult
 from worker.stages.contract import Context, StageError
 from worker.stages.frozen import opened_checkpoint
-from worker.stages.precision import resolved_precision
+from worker.stages.precision import Precision, resolved_precision
 from worker.stages.randomness import derived_seed, torch_generator
 
 COLUMN = "segm"
@@ -55,14 +59,18 @@ def run_voc_segmentation(
     """Learns the masks of `train_set` and is judged on those of `test_set`; one column, `segm`, mean IoU.
 
     `classes` are names of mask classes; the background always counts too. Pixels of any other class are void: they
-    neither teach nor judge. All layers learn; photographs keep their size.
+    neither teach nor judge. All layers learn; photographs keep their size. A stopped evaluation goes on where it was.
 
     Raises `Stopped`, and `StageError` with bad_config (an unknown set or class), bad_labels (no class to tell),
-    too_few_images, diverged.
+    too_few_images, diverged, disk_full, artifact_corrupt.
     """
+    record, _ = opened_checkpoint(checkpoint)
+    precision = resolved_precision("auto", device)
+    journal = Journal(context, fingerprint(protocol, checkpoint, store.digest, precision))
     data = _Data.read(protocol, store, device)
     with own_randomness(device):
-        confusions, facts = _Segmentation(protocol, checkpoint, data, device, context).confusions()
+        networks = _Segmentation(protocol, checkpoint, record.pixels, data, device, precision, context, journal)
+        confusions, facts = networks.confusions()
     return _result(protocol, _Judgement(confusions, protocol), facts, data)
 
 
@@ -168,19 +176,24 @@ class _Segmentation:
         self,
         protocol: VocSegmentationProtocol,
         checkpoint: Path,
+        pixels: Pixels,
         data: _Data,
         device: torch.device,
+        precision: Precision,
         context: Context,
+        journal: Journal,
     ) -> None:
         self._protocol = protocol
         self._checkpoint = checkpoint
         self._data = data
         self._device = device
-        self._precision = resolved_precision("auto", device)
-        self._pixels = opened_checkpoint(checkpoint)[0].pixels
+        self._precision = precision
+        self._pixels = pixels
         crop = protocol.crop
         self._size = at_least(data.train.largest if crop is None else (crop, crop))
-        self._pulse = Pulse(context, len(protocol.seeds) * (protocol.iterations + len(data.test)))
+        self._each = protocol.iterations + len(data.test)
+        self._pulse = Pulse(context, len(protocol.seeds) * self._each)
+        self._journal = journal
 
     def confusions(self) -> tuple[Tensor, dict[str, Any]]:
         """int64 (seeds, test images, C, C), on the CPU, and facts of the trainings."""
@@ -188,16 +201,26 @@ class _Segmentation:
         self._data.train.load()
         self._data.test.load()
         reading = time.perf_counter() - started
-        found, losses, learning, judging = [], {}, 0.0, 0.0
-        for seed in self._protocol.seeds:
-            started = time.perf_counter()
-            learner = self._learner(seed)
-            losses[str(seed)] = self._fitted(learner, seed)
-            learnt = time.perf_counter()
-            found.append(self._judged(learner).cpu())
-            learning, judging = learning + learnt - started, judging + time.perf_counter() - learnt
+        seeds = self._protocol.seeds
+        found = [
+            self._journal.result(f"segmentation_{seed}", partial(self._of_seed, seed), self._pulse, self._each)
+            for seed in seeds
+        ]
+        losses = {str(seed): one["loss"] for seed, one in zip(seeds, found, strict=True)}
+        learning, judging = (sum(one[kind] for one in found) for kind in ("learning", "judging"))
         facts = {"training_loss": losses, **self._speed(learning, judging), "seconds_reading": reading}
-        return torch.stack(found), facts
+        return torch.stack([one["confusions"] for one in found]), facts
+
+    def _of_seed(self, seed: int) -> dict[str, Any]:
+        """One network's confusion matrices, its last training loss, the seconds that learning and judging took."""
+        learner = self._learner(seed)
+        steps, batches = self._protocol.iterations, partial(self._batches, seed)
+        training = fit({"network": learner}, batches, steps, self._pulse, self._journal, f"segmentation_{seed}")
+        started = time.perf_counter()
+        confusions = self._judged(learner).cpu()
+        judging = time.perf_counter() - started
+        loss, learning = training.losses["network"], training.seconds
+        return {"confusions": confusions, "loss": loss, "learning": learning, "judging": judging}
 
     def _speed(self, learning: float, judging: float) -> dict[str, Any]:
         seeds = len(self._protocol.seeds)
@@ -217,27 +240,20 @@ class _Segmentation:
         _, backbone = opened_checkpoint(self._checkpoint)
         torch.manual_seed(derived_seed(seed, "new layers"))
         network = Fcn(backbone, len(self._data.classes), protocol.width).eval().to(self._device)
-        network.settle(next(self._shown(seed))[0])
+        network.settle(next(self._shown(seed, 0))[0])
         recipe = Recipe(protocol.lr, protocol.weight_decay, Steps(protocol.lr_drops), bias_rate=BIAS_RATE)
         fixed = protocol.batch_norm == "fixed"
         return Learner(network, recipe, seed, "network", self._device, self._precision, fixed)
 
-    def _fitted(self, learner: Learner, seed: int) -> float:
-        """The last training loss."""
-        losses = fit(
-            {"network": learner}, self._batches(seed), self._protocol.iterations, self._pulse, f"segmentation_{seed}"
-        )
-        return losses["network"]
-
-    def _batches(self, seed: int) -> Iterator[Batch]:
-        for inputs, targets in self._shown(seed):
+    def _batches(self, seed: int, first: int) -> Iterator[Batch]:
+        for inputs, targets in self._shown(seed, first):
             yield Batch({"network": inputs}, PixelCrossEntropy(targets))
 
-    def _shown(self, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs and targets of every step."""
+    def _shown(self, seed: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and targets of every step from `first` on."""
         train, protocol = self._data.train, self._protocol
-        order = list(training_rows(len(train), protocol.batch, protocol.iterations, seed))
-        for step, (canvases, rows) in enumerate(zip(train.batches(order), order, strict=True)):
+        order = list(training_rows(len(train), protocol.batch, protocol.iterations, seed))[first:]
+        for step, (canvases, rows) in enumerate(zip(train.batches(order), order, strict=True), start=first):
             generator = torch_generator(seed, "windows", step)
             windows = [train.random_window(row, protocol.crop, protocol.mirror, generator) for row in rows.tolist()]
             yield shown(canvases, windows, self._size, self._pixels)

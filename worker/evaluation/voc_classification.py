@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,6 @@ from worker.evaluation.canvases import Canvases, random_windows
 from worker.evaluation.finetuning import (
     Batch,
     Learner,
-    Pulse,
     Recipe,
     check_input,
     fit,
@@ -30,7 +30,9 @@ from worker.evaluation.finetuning import (
 )
 from worker.evaluation.frozen_layers import HEAD_COLUMNS, POOL5, POOLED, FrozenLayers
 from worker.evaluation.image_cache import in_order
+from worker.evaluation.journal import Journal, fingerprint
 from worker.evaluation.multilabel import Judgement, Marks, label_rankings, read_marks
+from worker.evaluation.pulse import Pulse
 from worker.evaluation.transfer_result import TransferResult
 from worker.stages.contract import Context, StageError
 from worker.stages.frozen import layered, opened_checkpoint
@@ -70,10 +72,10 @@ def run_voc_classification(
     Convolutions are the checkpoint's. Mode `all` trains everything under new fc6, fc7, fc8; `fc678` those three alone;
     `fc8` one new layer on the checkpoint's own fc6 and fc7. Every new layer starts as N(0, 0.01) with bias 0.1.
     Images without a list of objects are left out and counted; a class that an image shows only in difficult objects is
-    neither learnt nor judged there.
+    neither learnt nor judged there. A stopped evaluation goes on where it was.
 
     Raises `Stopped`, and `StageError` with bad_config (an unknown set or class, a crop too small, `fc8` without a
-    classifier), bad_labels (no class to tell), too_few_images, diverged.
+    classifier), bad_labels (no class to tell), too_few_images, diverged, disk_full.
     """
     frozen = FrozenLayers.open(checkpoint, device, resolved_precision("auto", device))
     check_input(frozen.record, protocol.crop)
@@ -82,12 +84,13 @@ def run_voc_classification(
         raise StageError(
             Reason.bad_config, "Mode fc8 needs a checkpoint with a classifier: this one has no fc6 and fc7."
         )
-    data = _Data.read(protocol, store, device)
     before = frozen.digest()
+    wanted = fingerprint(protocol, checkpoint, store.digest, frozen.precision)
+    journal = Journal(context, wanted, None if below is None else lambda: frozen.digest() == before)
+    data = _Data.read(protocol, store, device)
     with own_randomness(device):
-        judged, facts = _Classification(protocol, checkpoint, frozen, data, context).judgement()
-    unchanged = frozen.digest() == before if below is not None else None
-    return _result(protocol, judged, facts, data, unchanged)
+        judged, facts = _Classification(protocol, checkpoint, frozen, data, context, journal).judgement()
+    return _result(protocol, judged, facts, data, journal.unchanged)
 
 
 @dataclass(frozen=True)
@@ -177,29 +180,39 @@ class _Classification:
         frozen: FrozenLayers,
         data: _Data,
         context: Context,
+        journal: Journal,
     ) -> None:
         self._protocol = protocol
         self._checkpoint = checkpoint
         self._frozen = frozen
         self._below = FROZEN_BELOW[protocol.mode]
         self._data = data
-        self._pulse = Pulse(context, len(protocol.seeds) * (protocol.iterations + -(-len(data.test) // TEST_BATCH)))
+        self._each = protocol.iterations + math.ceil(len(data.test) / TEST_BATCH)
+        self._pulse = Pulse(context, len(protocol.seeds) * self._each)
+        self._journal = journal
 
     def judgement(self) -> tuple[Judgement, dict[str, Any]]:
         """The scores of all seeds' networks, and facts of their trainings."""
-        started = time.monotonic()
-        scores, losses = [], {}
-        for seed in self._protocol.seeds:
-            learner = self._learner(seed)
-            fitted = fit(
-                {"network": learner}, self._batches(seed), self._protocol.iterations, self._pulse, f"loss_{seed}"
-            )
-            losses[str(seed)] = fitted["network"]
-            scores.append(self._scores(learner, seed))
-        weights = bootstrap_weights(len(self._data.test), self._protocol.seeds[0]).to(self._frozen.device)
-        protocol, data = self._protocol, self._data
+        protocol, data, device = self._protocol, self._data, self._frozen.device
+        found = [
+            self._journal.result(f"loss_{seed}", partial(self._scored, seed), self._pulse, self._each)
+            for seed in protocol.seeds
+        ]
+        scores = [one["scores"].to(device) for one in found]
+        weights = bootstrap_weights(len(data.test), protocol.seeds[0]).to(device)
         judged = Judgement(scores, data.test_marks, data.classes, protocol.seeds, protocol.confidence, weights)
-        return judged, {"training_loss": losses, "seconds": time.monotonic() - started}
+        losses = {str(seed): one["loss"] for seed, one in zip(protocol.seeds, found, strict=True)}
+        return judged, {"training_loss": losses, "seconds": sum(one["seconds"] for one in found)}
+
+    def _scored(self, seed: int) -> dict[str, Any]:
+        """One network's scores, its last training loss, the seconds both took."""
+        learner = self._learner(seed)
+        steps, batches = self._protocol.iterations, partial(self._batches, seed)
+        training = fit({"network": learner}, batches, steps, self._pulse, self._journal, f"loss_{seed}")
+        started = time.monotonic()
+        scores = self._scores(learner, seed).cpu()
+        seconds = training.seconds + time.monotonic() - started
+        return {"scores": scores, "loss": training.losses["network"], "seconds": seconds}
 
     def _learner(self, seed: int) -> Learner:
         protocol, frozen = self._protocol, self._frozen
@@ -234,10 +247,10 @@ class _Classification:
         scales = (self._protocol.min_scale, self._protocol.max_scale)
         return random_windows(canvases, sizes, self._protocol.crop, scales, torch_generator(seed, purpose, counter))
 
-    def _batches(self, seed: int) -> Iterator[Batch]:
+    def _batches(self, seed: int, first: int) -> Iterator[Batch]:
         data, protocol = self._data, self._protocol
-        order = list(training_rows(len(data.train), protocol.batch, protocol.iterations, seed))
-        for step, (canvases, rows) in enumerate(zip(data.train.batches(order), order, strict=True)):
+        order = list(training_rows(len(data.train), protocol.batch, protocol.iterations, seed))[first:]
+        for step, (canvases, rows) in enumerate(zip(data.train.batches(order), order, strict=True), start=first):
             chosen = torch.from_numpy(rows)
             windows = self._windows(canvases, data.train.sizes[chosen], seed, "windows", step)
             yield Batch({"network": self._inputs(windows)}, MarkedLoss(data.train_marks.at(chosen)))

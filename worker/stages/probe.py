@@ -36,6 +36,7 @@ from worker.stages.contract import Context, Inputs, Produced, Result, StageError
 from worker.stages.frozen import opened_checkpoint
 from worker.stages.machine_errors import machine_errors
 from worker.stages.precision import resolved_precision, usable_device
+from worker.stages.resumable import remove_state
 from worker.stages.standalone import main
 
 SplitProtocol = LinearProtocol | NonlinearProtocol | RetrievalProtocol | LowShotProtocol
@@ -54,13 +55,16 @@ def run(config: ProbeConfig, inputs: ProbeInputs, context: Context) -> ProbeResu
     """Frozen layers stay as they are; the sheet says so, and tells all that is needed to doubt its numbers.
 
     Raises `StageError(bad_labels)` where fewer than two classes have enough labelled images, `bad_config` for a tap
-    that the network doesn't have or a crop larger than the images. A stopped evaluation starts anew.
+    that the network doesn't have or a crop larger than the images, `disk_full`. Stopped in the middle, a nonlinear
+    probe and a fine-tuning go on where they were; what looks at features alone starts anew, for that is quick.
     """
     subject, protocol = _prepared(config, inputs, context)
     context.resolved(ProbeConfig(protocol=protocol))
     try:
         with machine_errors("evaluating"):
-            return ProbeResult(evaluation=_evaluation(protocol, subject))
+            made = ProbeResult(evaluation=_evaluation(protocol, subject))
+        remove_state(context.workdir)
+        return made
     finally:
         shutil.rmtree(subject.scratch, ignore_errors=True)
 
@@ -122,12 +126,13 @@ def _nonlinear(protocol: NonlinearProtocol, given: Subject, split: ProbeSplit) -
 
 
 def _low_shot(protocol: LowShotProtocol, given: Subject, split: ProbeSplit) -> dict[str, Outcome]:
-    found = low_shot_linear(protocol, given, split) if "linear" in protocol.ways else {}
+    tuned: dict[str, Outcome] = {}
+    # First, because it is what a later attempt goes on with: a stop in the other's features would lose it.
     if "finetune" in protocol.ways:
-        found |= low_shot_finetuning(
+        tuned = low_shot_finetuning(
             protocol, given.checkpoint, given.store, split, given.view, given.device, given.precision, given.context
         )
-    return found
+    return {**(low_shot_linear(protocol, given, split) if "linear" in protocol.ways else {}), **tuned}
 
 
 def _labelled(store: ImageStore, protocol: ClusterProtocol) -> NDArray[np.int64]:

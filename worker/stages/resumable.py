@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,17 @@ def load_state(context: Context, wanted: str) -> dict[str, Any] | None:
     return state
 
 
+def remove_state(folder: Path) -> None:
+    """For what is finished: the state is no part of a result."""
+    (folder / STATE_FILE).unlink(missing_ok=True)
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     try:
+        # Loading looks at no checksum, so that a flipped bit would become a weight.
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                return None
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:
         # Damaged archives raise whatever the parser stumbles over.

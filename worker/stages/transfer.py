@@ -26,6 +26,7 @@ from worker.stages.contract import Context, Inputs, Produced, Result
 from worker.stages.frozen import opened_checkpoint
 from worker.stages.machine_errors import machine_errors
 from worker.stages.precision import fast_arithmetic, usable_device
+from worker.stages.resumable import remove_state
 from worker.stages.standalone import main
 
 
@@ -39,10 +40,11 @@ class TransferStageResult(Result):
 
 
 def run(config: TransferConfig, inputs: TransferInputs, context: Context) -> TransferStageResult:
-    """Fine-tunes and judges as the protocol says; the checkpoint itself is only read.
+    """Fine-tunes and judges as the protocol says; the checkpoint itself is only read. A stopped evaluation goes on
+    where it was.
 
     Raises `StageError` with bad_config (no such image set or class), bad_labels, weights_mismatch, diverged,
-    out_of_memory or artifact_corrupt.
+    out_of_memory, disk_full or artifact_corrupt.
     """
     device = usable_device(context.device)
     store = AnnotatedStore.open(inputs.annotations)
@@ -51,7 +53,10 @@ def run(config: TransferConfig, inputs: TransferInputs, context: Context) -> Tra
     with machine_errors("evaluating"), fast_arithmetic(device):
         result = _measured(config.protocol, inputs.checkpoint, store, device, context)
     sheet = _sheet(config.protocol, result, store, checkpoint_provenance(inputs.checkpoint, record))
-    return TransferStageResult(evaluation=_written(sheet, result, context.workdir / "evaluation"))
+    with machine_errors("writing the evaluation"):
+        made = TransferStageResult(evaluation=_written(sheet, result, context.workdir / "evaluation"))
+    remove_state(context.workdir)
+    return made
 
 
 def _measured(

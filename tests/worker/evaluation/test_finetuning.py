@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,23 @@ from worker.evaluation.finetuning import (
     CrossEntropy,
     LabelledImages,
     Learner,
-    Pulse,
     Recipe,
+    Training,
     fit,
     half_cosine,
     low_shot_finetuning,
     new_head,
     training_rows,
 )
+from worker.evaluation.journal import Journal
+from worker.evaluation.pulse import Pulse
 from worker.evaluation.score import Outcome
 from worker.evaluation.taps import View
 from worker.stages.contract import Stopped
 from worker.stages.standalone import LocalContext
 
 CPU = torch.device("cpu")
+Batches = Callable[[int], Iterator[Batch]]
 INPUTS = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(12) % 3
 
@@ -43,9 +46,13 @@ def linear() -> nn.Linear:
     return layer
 
 
-def same_batch(name: str = "layer") -> Iterator[Batch]:
+def same_batch(first: int = 0, name: str = "layer") -> Iterator[Batch]:
     while True:
         yield Batch({name: INPUTS}, CrossEntropy(LABELS))
+
+
+def fitted(learners: dict[str, Learner], batches: Batches, steps: int, context: LocalContext) -> Training:
+    return fit(learners, batches, steps, Pulse(context, steps), Journal(context, "this"), "loss")
 
 
 def slow_sgd(recipe: Recipe, steps: int) -> nn.Linear:
@@ -74,7 +81,7 @@ def slow_sgd(recipe: Recipe, steps: int) -> nn.Linear:
 )
 def test_trains_by_sgd_as_the_recipe_says(tmp_path: Path, recipe: Recipe) -> None:
     learner = Learner(linear(), recipe, 0, "layer", CPU, "fp32")
-    fit({"layer": learner}, same_batch(), 6, Pulse(LocalContext(tmp_path), 6), "loss")
+    fitted({"layer": learner}, same_batch, 6, LocalContext(tmp_path))
     expected = slow_sgd(recipe, 6)
     torch.testing.assert_close(learner.layers.weight, expected.weight, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(learner.layers.bias, expected.bias, rtol=1e-4, atol=1e-5)
@@ -83,7 +90,7 @@ def test_trains_by_sgd_as_the_recipe_says(tmp_path: Path, recipe: Recipe) -> Non
 def test_tells_the_mean_loss_of_the_last_steps(tmp_path: Path) -> None:
     context = LocalContext(tmp_path)
     still = Learner(linear(), Recipe(1e-12, 0, half_cosine), 0, "layer", CPU, "fp32")
-    told = fit({"layer": still}, same_batch(), 3, Pulse(context, 3), "loss")
+    told = fitted({"layer": still}, same_batch, 3, context).losses
     loss = nn.functional.cross_entropy(linear()(INPUTS), LABELS).item()
     assert told["layer"] == pytest.approx(loss)
     assert [name for name, _, _ in context.metrics] == ["loss_layer"] * 3
@@ -99,7 +106,7 @@ def test_a_learner_beside_another_learns_the_same(tmp_path: Path) -> None:
     both = {name: Learner(layers(), recipe, 0, name, CPU, "fp32") for name in ("b", "a")}
     batch = Batch({"a": INPUTS, "b": INPUTS}, CrossEntropy(LABELS))
     for learners in (alone, both):
-        fit(learners, iter([batch] * 5), 5, Pulse(LocalContext(tmp_path), 5), "loss")
+        fitted(learners, lambda first: iter([batch] * 5), 5, LocalContext(tmp_path))
     assert torch.equal(alone["a"].layers[1].weight, both["a"].layers[1].weight)
     assert not torch.equal(both["a"].layers[1].weight, both["b"].layers[1].weight)
 
@@ -108,7 +115,7 @@ def test_a_learner_beside_another_learns_the_same(tmp_path: Path) -> None:
 def test_batch_norm_keeps_its_statistics_where_they_are_fixed(tmp_path: Path, fixed: bool) -> None:
     layers = nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 3))
     learner = Learner(layers, Recipe(0.1, 0, half_cosine), 0, "layer", CPU, "fp32", fixed_statistics=fixed)
-    fit({"layer": learner}, same_batch(), 2, Pulse(LocalContext(tmp_path), 2), "loss")
+    fitted({"layer": learner}, same_batch, 2, LocalContext(tmp_path))
     norm = layers[0]
     assert bool((norm.running_mean == 0).all()) is fixed
     assert not bool((norm.weight == 1).all())  # what it scales by is learnt either way

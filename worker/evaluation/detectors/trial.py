@@ -18,11 +18,12 @@ from worker.evaluation.detectors.faster_rcnn import FasterRcnn, faster_rcnn_netw
 from worker.evaluation.detectors.scenes import read_scenes
 from worker.evaluation.detectors.task import DetectionTask
 from worker.evaluation.detectors.trunk import DetectionTrunk
-from worker.evaluation.detectors.tuning import Course, Tuning
+from worker.evaluation.detectors.tuning import Tuning
+from worker.evaluation.journal import Journal
+from worker.evaluation.pulse import Pulse
 from worker.stages.contract import Context
 from worker.stages.precision import Precision
 from worker.stages.randomness import derived_seed
-from worker.stages.resumable import load_state, save_state
 
 
 @dataclass(frozen=True)
@@ -46,34 +47,32 @@ class Trials:
         task: DetectionTask,
         device: torch.device,
         context: Context,
-        wanted: str,
+        journal: Journal,
     ) -> None:
         self._protocol = protocol
         self._pixels = pixels
         self._backbone = backbone
         self._task = task
         self._device = device
-        self._context = context
-        self._state = load_state(context, wanted) or {"fingerprints": [wanted], "done": {}}
+        self._journal = journal
         pin = device.type == "cuda"
         self._scenes = list(read_scenes(task.store, task.train, task.classes, task.train_proposals, pin))
         columns = 1 if protocol.detector == "faster_rcnn" else 2
-        self._course = Course(context, len(protocol.seeds) * (protocol.iterations + columns * len(task.test)))
+        self._each = protocol.iterations + columns * len(task.test)
+        self._pulse = Pulse(context, len(protocol.seeds) * self._each)
 
     def of_seed(self, seed: int) -> Trial:
         """Raises `Stopped`, after saving, and `StageError(diverged)`."""
+        return _unpacked(self._journal.result(str(seed), lambda: _packed(self._trial(seed)), self._pulse, self._each))
+
+    def _trial(self, seed: int) -> Trial:
         detector = self._detector(seed)
-        if str(seed) in self._state["done"]:
-            self._course.advance(self._protocol.iterations + len(detector.columns) * len(self._task.test))
-            return _unpacked(self._state["done"][str(seed)])
         before = detector.trunk.frozen_digest()
-        tuning = self._tuned(detector, seed)
+        tuning = Tuning(detector, len(self._scenes), self._protocol, seed)
+        self._journal.begin(str(seed), tuning, self._protocol.iterations, self._pulse)
+        tuning.fit(self._pulse, self._journal)
         unchanged = detector.trunk.frozen_digest() == before if self._protocol.frozen else None
-        trial = self._tried(detector, tuning, unchanged)
-        self._state["done"][str(seed)] = _packed(trial)
-        self._state.pop("training", None)
-        save_state(self._context.workdir, self._state)
-        return trial
+        return self._tried(detector, tuning, unchanged)
 
     def _detector(self, seed: int) -> Detector:
         torch.manual_seed(derived_seed(seed, "new layers"))
@@ -85,22 +84,6 @@ class Trials:
             return FasterRcnn(modern, self._scenes, protocol, self._pixels, self._device)
         network = FastRcnnNetwork(trunk, classes, protocol.width, protocol.pooling, precision).to(self._device)
         return FastRcnn(network, self._scenes, protocol, self._pixels, self._device)
-
-    def _tuned(self, detector: Detector, seed: int) -> Tuning:
-        tuning = Tuning(detector, len(self._scenes), self._protocol, seed)
-        kept = self._state.get("training")
-        if kept is not None and kept["seed"] == seed:
-            tuning.restore(kept["state"])
-            self._course.advance(tuning.step)
-            self._context.log(f"Resumed after step {tuning.step} of {self._protocol.iterations}.")
-
-        def save() -> None:
-            self._state["training"] = {"seed": seed, "state": tuning.state()}
-            save_state(self._context.workdir, self._state)
-
-        tuning.fit(self._course, save)
-        save()
-        return tuning
 
     def _tried(self, detector: Detector, tuning: Tuning, unchanged: bool | None) -> Trial:
         found, speeds = {}, {}
@@ -123,7 +106,7 @@ class Trials:
         pin = self._device.type == "cuda"
         for scene in read_scenes(task.store, task.test, task.classes, task.test_proposals, pin):
             found.append(_on_cpu(detector.detect(scene, column)))
-            self._course.advance()
+            self._pulse.beat()
         return _boxes(found)
 
 

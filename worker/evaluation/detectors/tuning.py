@@ -2,17 +2,18 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from worker.config.reasons import Reason
 from worker.config.transfer import VocDetectionProtocol
 from worker.evaluation.detectors.detector import Detector
-from worker.stages.contract import Context, StageError, Stopped
+from worker.evaluation.journal import Journal
+from worker.evaluation.loss_curves import LossCurves
+from worker.evaluation.pulse import Pulse
 from worker.stages.randomness import derived_seed, torch_generator
 
 MOMENTUM = 0.9
@@ -21,28 +22,7 @@ THIRDS, FALL = 3, 0.1
 MOST_NORM = 10.0
 """Gradients of a larger norm are scaled down to it, so that new layers on maps of any scale start smoothly (our
 choice)."""
-POINTS = 50
-"""Of a loss curve."""
-SAVE_SECONDS, TELL_SECONDS = 60.0, 1.0
-
-
-class Course:
-    """How far the whole evaluation is."""
-
-    def __init__(self, context: Context, total: int) -> None:
-        self.context = context
-        self._total = total
-        self._done = 0
-        self._told = time.monotonic()
-
-    def advance(self, steps: int = 1) -> None:
-        """Raises `Stopped` when asked to stop."""
-        self._done += steps
-        if time.monotonic() - self._told >= TELL_SECONDS or self._done >= self._total:
-            self._told = time.monotonic()
-            self.context.progress(self._done, self._total, "steps")
-        if self.context.should_stop():
-            raise Stopped
+NAME = "the detector"
 
 
 class Tuning:
@@ -52,8 +32,7 @@ class Tuning:
         """`images` is the number of training scenes the detector knows."""
         self.step = 0
         self.seconds = 0.0
-        self.loss = math.nan
-        """Mean over the last fiftieth of the training."""
+        self._curves = LossCurves({NAME: f"loss_{seed}"}, protocol.iterations)
         self._detector = detector
         self._images = images
         self._protocol = protocol
@@ -61,46 +40,41 @@ class Tuning:
         self._batch = min(protocol.batch, images)
         self._optimizer = _optimizer(detector.network, protocol)
 
+    @property
+    def loss(self) -> float:
+        """Mean over the last fiftieth of the training."""
+        return self._curves.last.get(NAME, math.nan)
+
     def state(self) -> dict[str, Any]:
+        """Raises `StageError(diverged)`."""
+        self._curves.check(self.step)
         return {
             "step": self.step,
             "seconds": self.seconds,
-            "loss": self.loss,
+            "curves": self._curves.state(),
             "network": self._detector.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.step, self.seconds, self.loss = state["step"], state["seconds"], state["loss"]
+        self.step, self.seconds = state["step"], state["seconds"]
+        self._curves.restore(state["curves"])
         self._detector.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
 
-    def fit(self, course: Course, save: Callable[[], None]) -> None:
-        """Train to the end; `save` is called every minute, and before `Stopped` is raised.
-
-        Raises `StageError(diverged)` for a loss that is no number.
-        """
-        total = self._protocol.iterations
-        every = max(1, total // POINTS)
-        curve = _Curve(f"loss_{self._seed}", course.context)
-        saved = mark = time.monotonic()
+    def fit(self, pulse: Pulse, journal: Journal) -> None:
+        """Train to the end. Raises `Stopped`, and `StageError(diverged)` for a loss that is no number."""
+        mark = time.monotonic()
         self._detector.network.train()
         for images in self._batches():
-            curve.add(self._take(images))
-            if self.step % every == 0 or self.step == total:
-                self.loss = curve.tell(self.step)
-            now = time.monotonic()
-            self.seconds, mark = self.seconds + now - mark, now
-            try:
-                course.advance()
-            except Stopped:
-                curve.check(self.step)
-                save()
-                raise
-            if now - saved >= SAVE_SECONDS:
-                curve.check(self.step)
-                save()
-                saved = mark = time.monotonic()
+            self._curves.add(NAME, self._take(images))
+            self._curves.after_step(self.step, pulse.context)
+            self.seconds += time.monotonic() - mark
+            pulse.beat()
+            journal.keep_time()
+            mark = time.monotonic()
+        self._curves.check(self.step)
+        self.seconds += time.monotonic() - mark
 
     def advance(self, steps: int) -> None:
         """Take at most so many steps, and tell nobody: for measuring."""
@@ -135,34 +109,6 @@ class Tuning:
                 epoch = step // each
                 order = torch.randperm(self._images, generator=torch_generator(self._seed, "order", epoch))
             yield order[step % each * self._batch :][: self._batch].tolist()
-
-
-class _Curve:
-    """Sums losses on the device, so that no step waits for it."""
-
-    def __init__(self, name: str, context: Context) -> None:
-        self._name = name
-        self._context = context
-        self._sum: Tensor | None = None
-        self._count = 0
-
-    def add(self, loss: Tensor) -> None:
-        self._sum = loss if self._sum is None else self._sum + loss
-        self._count += 1
-
-    def tell(self, step: int) -> float:
-        """The mean since it was told last."""
-        mean = self.check(step)
-        self._context.metric(self._name, step, mean)
-        self._sum, self._count = None, 0
-        return mean
-
-    def check(self, step: int) -> float:
-        mean = float(self._sum) / self._count if self._sum is not None else 0.0
-        if not math.isfinite(mean):
-            message = f"The detector diverged by step {step}: its loss is no number. A lower learning rate may help."
-            raise StageError(Reason.diverged, message)
-        return mean
 
 
 def _learning(network: nn.Module) -> list[nn.Parameter]:
