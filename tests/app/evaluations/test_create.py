@@ -65,6 +65,34 @@ def test_photographs_are_read_as_annotations(api: TestClient, hand: Hand, networ
         assert evaluation["inputs"] == {"annotations": store, "checkpoint": checkpoint}
 
 
+GIVEN: Json = {**DETECTION, "proposals_source": "given"}
+
+
+def test_given_proposals_are_asked_of_a_dataset_that_has_some(
+    api: TestClient, hand: Hand, networks: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_photographs(hand)
+    evaluate(api, networks["teacher"], GIVEN, dataset="voc")  # nobody knows yet
+    monkeypatch.setitem(SUMMARIES, "annotations", {"count": 6, "proposals": 0})
+    hand.finish(hand.claim("ingest_voc"))
+    body = {"checkpoint": networks["student"], "dataset": "voc", "protocols": [DETECTION, GIVEN]}
+    problem = api.post("/evaluations", json=body).json()
+    assert (problem["status"], problem["code"]) == (422, "no_proposals")
+    assert [error["path"] for error in problem["errors"]] == ["protocols.1.proposals_source"]
+    assert "registered without `proposals.npz`" in problem["detail"]
+    evaluate(api, networks["student"], {**GIVEN, "detector": "faster_rcnn"}, dataset="voc")
+
+
+def test_given_proposals_that_were_registered_are_taken(
+    api: TestClient, hand: Hand, networks: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_photographs(hand)
+    monkeypatch.setitem(SUMMARIES, "annotations", {"count": 6, "proposals": 5})
+    hand.finish(hand.claim("ingest_voc"))
+    (run,) = evaluate(api, networks["student"], GIVEN, dataset="voc")
+    assert run["stages"][0]["config"]["protocol"]["proposals_source"] == "given"
+
+
 def test_the_same_work_is_not_done_twice(api: TestClient, hand: Hand, networks: dict[str, str]) -> None:
     made = judged(api, hand, networks["student"], sheet({"conv1": 0.5}))
     (again,) = evaluate(api, networks["student"])
@@ -95,6 +123,14 @@ REFUSED: list[tuple[Json, int, str, str | None]] = [
     ({"protocols": [{"protocol": "linear", "epocs": 3}]}, 422, "invalid_request", "protocols.0.linear.epocs"),
     ({"protocols": [{"protocol": "linear", "epochs": 0}]}, 422, "invalid_request", "protocols.0.linear.epochs"),
     ({"protocols": LINEAR}, 422, "invalid_request", "protocols"),
+    ({"protocols": [{"protocol": "linear", "crop": 161}]}, 422, "images_too_small", "protocols.0.crop"),
+    ({"protocols": [{"protocol": "linear", "side": 64, "crop": 96}]}, 422, "images_too_small", "protocols.0.crop"),
+    ({"protocols": [{"protocol": "clusters", "k": 7}]}, 422, "k_too_large", "protocols.0.k"),
+    ({"protocols": [LINEAR, {"protocol": "linear", "taps": ["conv6"]}]}, 422, "unknown_tap", "protocols.1.taps"),
+    ({"protocols": [{"protocol": "retrieval", "taps": ["conv4", "layer3"]}]}, 422, "unknown_tap", "protocols.0.taps"),
+    ({"protocols": [{"protocol": "low_shot", "taps": ["fc6"]}]}, 422, "unknown_tap", "protocols.0.taps"),
+    ({"protocols": [{"protocol": "clusters", "tap": "Conv4"}]}, 422, "unknown_tap", "protocols.0.tap"),
+    ({"protocols": [{"protocol": "nonlinear", "columns": ["fc8"]}]}, 422, "unknown_tap", "protocols.0.columns"),
     ({"device": "cuda"}, 409, "device_unavailable", None),
     ({"colour": 1}, 422, "invalid_request", "colour"),
 ]
@@ -116,6 +152,38 @@ def test_bad_requests_are_refused_by_name_and_start_nothing(
         assert (answer.status_code, problem["code"]) == (status, code), problem
         assert [error["path"] for error in problem["errors"]] == ([path] if path else [])
     assert api.get("/runs", params={"kind": "evaluation"}).json()["items"] == []
+
+
+def test_an_unknown_tap_is_answered_with_those_there_are(api: TestClient, networks: dict[str, str]) -> None:
+    protocol = {"protocol": "linear", "taps": ["conv4", "relu5", "conv6"]}
+    body = {"checkpoint": networks["student"], "dataset": "cells", "protocols": [protocol]}
+    assert api.post("/evaluations", json=body).json()["detail"] == (
+        "The checkpoint's network (alexnet-torchvision) has no map called 'relu5', 'conv6'; "
+        "it has conv1, conv2, conv3, conv4, conv5."
+    )
+
+
+def test_columns_of_a_classifier_may_be_asked_of_any_network(api: TestClient, networks: dict[str, str]) -> None:
+    protocol = {"protocol": "nonlinear", "columns": ["conv5", "pool5", "fc6", "fc7"]}
+    for role in ("student", "teacher"):
+        evaluate(api, networks[role], protocol)
+
+
+def test_only_its_stage_knows_the_taps_of_a_library_s_network(
+    api: TestClient, hand: Hand, networks: dict[str, str]
+) -> None:
+    register_photographs(hand)
+    sent = api.post("/uploads", params={"filename": "r.safetensors"}, content=b"data").json()["id"]
+    body = {"name": "resnet", "backbone": {"arch": "torchvision:resnet18"}, "upload": sent}
+    assert api.post("/checkpoints", json=body).status_code == 202
+    hand.work_off()
+    (run,) = evaluate(api, "resnet", {"protocol": "linear", "taps": ["layer3"]})
+    assert run["state"] == "queued"
+    for dataset, protocol in (("cells", {"protocol": "nonlinear"}), ("voc", DETECTION)):
+        body = {"checkpoint": "resnet", "dataset": dataset, "protocols": [protocol]}
+        problem = api.post("/evaluations", json=body).json()
+        assert (problem["status"], problem["code"]) == (422, "wrong_network")
+        assert "an AlexNet or VGG16, not torchvision:resnet18" in problem["detail"]
 
 
 def test_a_dataset_that_failed_is_refused(
