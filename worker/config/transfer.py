@@ -57,7 +57,8 @@ class VocDetectionProtocol(TransferProtocol):
     proposals_source: Literal["auto", "selective_search", "edge", "grid", "given"] = Field(
         "auto",
         description="auto: selective search where OpenCV is installed (the extra `detection`), else grid; edge: "
-        "EdgeBoxes on image gradients, by OpenCV; grid: windows of fixed sizes; given: `proposals.npz` in the store",
+        "EdgeBoxes on image gradients, by OpenCV; grid: windows of fixed sizes; given: those of `proposals.npz`, which "
+        "was registered with the photographs",
     )
     proposals_side: int = Field(500, ge=32, description="images are shrunk to this long side for the search")
     proposals: int = Field(2000, ge=1, description="at most this many an image")

@@ -1,7 +1,8 @@
 """The annotated store: photographs with boxes, masks and named image sets, as PASCAL VOC has them.
 
 `images.bin` and `masks.bin` hold the original files' bytes one after the other, `index.jsonl` a line an image,
-`problems.jsonl` a line for whatever was left out, `annotations.json` the facts: classes, image sets, counts, digest.
+`problems.jsonl` a line for whatever was left out, `annotations.json` the facts: classes, image sets, counts, digest;
+`proposals.npz`, where such boxes were brought, those of each image (`worker/data/proposals.py`).
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from worker.config.reasons import Reason
 from worker.data.decode import ImageProblem, decode_whole
+from worker.data.proposals import FILE, FloatBoxes, ProposalsReader, ProposalsWriter
 from worker.stages.contract import StageError
 
 VOID = 255
@@ -98,6 +100,8 @@ class AnnotatedStore:
     """`VOC2007/Main/trainval` -> images; lists at the top of the folder by their bare name."""
     problems: dict[str, int]
     """Reason -> how much was left out for it when the photographs were registered."""
+    proposed: int
+    """Images with proposals, of which there may be none."""
     lines: list[IndexLine]
 
     @classmethod
@@ -111,7 +115,7 @@ class AnnotatedStore:
             _check_size(path / IMAGES, sum(line.bytes for line in lines))
             _check_size(path / MASKS, sum(line.mask_bytes for line in lines))
             known = {name: facts[name] for name in ("digest", "classes", "mask_classes", "sets", "problems")}
-            return cls(path=path, lines=lines, **known)
+            return cls(path=path, lines=lines, proposed=facts.get("proposals", 0), **known)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StageError(Reason.artifact_corrupt, f"The annotated store can't be read: {error}.") from error
 
@@ -160,6 +164,16 @@ class AnnotatedStore:
         if line.mask_bytes == 0:
             return None
         return torch.from_numpy(decode_mask(_slice(self.path / MASKS, line.mask_offset, line.mask_bytes)))
+
+    def proposals(self, images: Sequence[int]) -> list[FloatBoxes | None]:
+        """Float32 (n, 4) of each: x1, y1, x2, y2, inside the image; None for an image that none were brought for."""
+        if self.proposed == 0:
+            return [None] * len(images)
+        try:
+            with ProposalsReader(self.path / FILE) as file:
+                return [file.read(self.id(image)) for image in images]
+        except (OSError, ValueError) as error:
+            raise StageError(Reason.artifact_corrupt, f"The store's proposals can't be read: {error}.") from error
 
     def _set(self, name: str, purpose: Purpose) -> list[int]:
         if name in self.sets:
@@ -229,6 +243,8 @@ class AnnotatedStoreWriter:
         self._objects: dict[str, int] = {}
         self._problem_counts: dict[str, int] = {}
         self._masked = 0
+        self._proposals: ProposalsWriter | None = None
+        self._proposed: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -261,6 +277,15 @@ class AnnotatedStoreWriter:
         self._masks.write(mask or b"")
         self._list(line)
 
+    def propose(self, id: str, boxes: FloatBoxes) -> None:
+        """Keep the proposals (n, 4) of an image that was added, once; they lie inside it."""
+        if id not in self.positions or id in self._proposed:
+            raise ValueError(f"the image {id} is not there, or has its proposals already")
+        self._proposals = self._proposals or ProposalsWriter(self.path / FILE)
+        self._proposals.add(id, boxes)
+        self._proposed.add(id)
+        self._digest.update(f"proposals {json.dumps(id)} {len(boxes)}\n".encode() + boxes.astype("<f4").tobytes())
+
     def skip(self, problem: AnnotationProblem) -> None:
         self._problems.write(json.dumps(asdict(problem)) + "\n")
         self._problem_counts[problem.reason] = self._problem_counts.get(problem.reason, 0) + 1
@@ -276,6 +301,7 @@ class AnnotatedStoreWriter:
             "objects": {name: self._objects[name] for name in sorted(self._objects)},
             "masks": self._masked,
             "mask_classes": list(mask_classes),
+            "proposals": len(self._proposed),
             "problems": dict(sorted(self._problem_counts.items())),
             "digest": self._digest.hexdigest(),
         }
@@ -283,8 +309,9 @@ class AnnotatedStoreWriter:
         return {**facts, "sets": {name: len(members) for name, members in indices.items()}}
 
     def close(self) -> None:
-        for file in (self._images, self._masks, self._index, self._problems):
-            file.close()
+        for file in (self._images, self._masks, self._index, self._problems, self._proposals):
+            if file is not None:
+                file.close()
 
     def _list(self, line: IndexLine) -> None:
         if line.id in self.positions:
@@ -305,17 +332,20 @@ def write_annotated_store(
     objects: Mapping[str, Sequence[Annotation]] | None = None,
     masks: Mapping[str, NDArray[np.uint8]] | None = None,
     mask_classes: Sequence[str] = (),
+    proposals: Mapping[str, FloatBoxes] | None = None,
 ) -> dict[str, Any]:
     """Make a store from pixels in memory, as tests and notebooks do; returns its facts.
 
     `images`: id -> uint8 (height, width, 3); `sets`: name -> ids; `objects`: id -> annotations (an id that is missing
-    has no list of objects); `masks`: id -> uint8 (height, width), indices of `mask_classes`.
+    has no list of objects); `masks`: id -> uint8 (height, width), indices of `mask_classes`; `proposals`: id -> boxes.
     """
     with AnnotatedStoreWriter(path) as writer:
         for id, pixels in images.items():
             height, width = pixels.shape[:2]
             mask = None if masks is None or id not in masks else _png(masks[id])
             writer.add(id, _png(pixels), (width, height), None if objects is None else objects.get(id), mask)
+        for id, boxes in (proposals or {}).items():
+            writer.propose(id, boxes)
         return writer.finish(sets, mask_classes)
 
 

@@ -6,6 +6,7 @@
     VOC2007/ImageSets/Main/trainval.txt             an image's name a line
     VOC2007/ImageSets/Segmentation/val.txt
     my_train.txt                                    beside the folders: `VOC2007/000012` a line, over several folders
+    proposals.npz                                   boxes that may hold an object, see `worker/data/voc_proposals.py`
 
 What is broken for one image is listed and left out: its sets then lack it, and everybody can read by how much. What
 makes the whole folder another layout, or a list unreadable, is an error.
@@ -157,12 +158,17 @@ def _class_names(root: Path, folders: list[Path]) -> list[str]:
 
 def contained(root: Path, path: Path, limit: int = MAX_TEXT) -> bytes:
     """The bytes of a file, wherever its links lead below `root`; raises OSError for others and for larger ones."""
-    real = os.path.realpath(path)
-    if not Path(real).is_relative_to(os.path.realpath(root)):
+    if not is_within(root, path):
         raise OSError("it is a link that leaves the source")
+    real = os.path.realpath(path)
     if os.path.getsize(real) > limit:
         raise OSError(f"it has more than {limit:,} bytes")
     return Path(real).read_bytes()
+
+
+def is_within(root: Path, path: Path) -> bool:
+    """Whether a file lies below `root`, wherever its links lead."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
 
 
 def why_not(error: OSError) -> str:

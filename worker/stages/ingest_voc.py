@@ -23,6 +23,7 @@ from worker.data.voc import (
     shown,
     why_not,
 )
+from worker.data.voc_proposals import GivenProposals, find_proposals
 from worker.stages.contract import Context, Inputs, Produced, Result, StageError
 from worker.stages.source_folder import removed_on_failure, source_folder, stop_if_asked
 from worker.stages.standalone import main
@@ -51,8 +52,9 @@ def run(config: IngestVocConfig, inputs: IngestVocInputs, context: Context) -> I
 
     What is broken for one image (file, XML, box, mask, a listed name without an image) is left out, counted and listed.
     Sets for boxes hold only images whose objects were listed, sets for segmentation only images with a mask.
-    Raises `StageError` with source_missing, empty_source, archive_refused, bad_labels or disk_full; then nothing is
-    left in the workdir.
+    Proposals are taken as they are, or refused whole; those of images that aren't there are listed.
+    Raises `StageError` with source_missing, empty_source, archive_refused, bad_labels, bad_config (no such file of
+    proposals) or disk_full; then nothing is left in the workdir.
     """
     folder = context.workdir / "annotations"
     limits = ArchiveLimits(config.max_files, config.max_bytes, config.max_ratio)
@@ -63,7 +65,9 @@ def run(config: IngestVocConfig, inputs: IngestVocInputs, context: Context) -> I
         source_folder(inputs.source, limits, context) as root,
         AnnotatedStoreWriter(folder) as writer,
     ):
-        facts = _Ingest(config, find_devkit(root), writer, context).facts()
+        devkit = find_devkit(root)
+        with GivenProposals(devkit, find_proposals(devkit, config.proposals)) as proposals:
+            facts = _Ingest(config, devkit, proposals, writer, context).facts()
     context.log(
         f"{facts['count']} images stored with {sum(facts['objects'].values())} objects and {facts['masks']} masks; "
         f"{sum(facts['problems'].values())} problems listed"
@@ -72,9 +76,17 @@ def run(config: IngestVocConfig, inputs: IngestVocInputs, context: Context) -> I
 
 
 class _Ingest:
-    def __init__(self, config: IngestVocConfig, devkit: Devkit, writer: AnnotatedStoreWriter, context: Context) -> None:
+    def __init__(
+        self,
+        config: IngestVocConfig,
+        devkit: Devkit,
+        proposals: GivenProposals,
+        writer: AnnotatedStoreWriter,
+        context: Context,
+    ) -> None:
         self._config = config
         self._devkit = devkit
+        self._proposals = proposals
         self._writer = writer
         self._context = context
         self._boxed: set[str] = set()
@@ -85,6 +97,8 @@ class _Ingest:
         """Images whose lack is among the problems already."""
         self._highest = 0
         """Of all masks' class indices."""
+        self._boxes = 0
+        """Proposals of all images."""
 
     def facts(self) -> dict[str, Any]:
         for problem in self._devkit.problems:
@@ -95,8 +109,15 @@ class _Ingest:
             raise StageError(
                 Reason.bad_labels, "No image set is left: none lists an image that has what the set needs."
             )
+        self._tell_of_proposals()
         names = mask_class_names(self._devkit.class_names, sorted(self._classes), self._highest)
-        return self._writer.finish(sets, names if self._masked else ())
+        facts = self._writer.finish(sets, names if self._masked else ())
+        if self._proposals.name:
+            self._context.log(
+                f"{self._boxes} proposals of {facts['proposals']} images from {self._proposals.name}; "
+                f"{facts['count'] - facts['proposals']} images have none"
+            )
+        return facts
 
     def _read_images(self) -> None:
         todo = [(folder, stem) for folder in self._devkit.folders for stem in folder.images]
@@ -119,6 +140,10 @@ class _Ingest:
             return self._broken(id, "no_image", problem)
         size = (width, height)
         self._writer.add(id, content, size, self._objects(folder, stem, size), self._mask(folder, stem, size))
+        boxes = self._proposals.of(id, size)
+        if boxes is not None:
+            self._writer.propose(id, boxes)
+            self._boxes += len(boxes)
 
     def _objects(self, folder: VocFolder, stem: str, size: tuple[int, int]) -> list[Annotation] | None:
         objects, id = read_objects(self._devkit.root, folder, stem, size), f"{folder.name}/{stem}"
@@ -167,6 +192,13 @@ class _Ingest:
             self._told.add((id, lack))
             path = f"{set_name.replace('/', '/ImageSets/', 1)}.txt"
             self._writer.skip(AnnotationProblem(path, lack, f"{id} {LACKING[lack]}"))
+
+    def _tell_of_proposals(self) -> None:
+        """Which of them are of no image, but for images whose file is there and was listed as broken."""
+        for id in self._proposals.ids:
+            if id not in self._writer.positions and (id, "no_image") not in self._told:
+                detail = f"{id} has proposals, but there is no such image"
+                self._writer.skip(AnnotationProblem(self._proposals.name, "no_image", detail))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from worker.stages.contract import StageError
 
 CAT = Annotation("cat", (0.0, 1.0, 3.5, 4.0))
 DOG = Annotation("dog", (2.0, 2.0, 9.0, 9.0), difficult=True)
+BOXES = np.array([[0, 0, 4, 4], [1, 2, 9, 9.5]], np.float32)
 SETS = {
     "VOC2007/Main/trainval": ["VOC2007/1", "VOC2007/2"],
     "VOC2012/Main/trainval": ["VOC2012/a"],
@@ -111,15 +112,24 @@ def test_the_digest_is_that_of_everything_that_matters(tmp_path: Path) -> None:
         write_annotated_store(tmp_path / "3", pictures(), SETS, {"VOC2007/1": [DOG]}),
         write_annotated_store(tmp_path / "4", pictures(), other_sets, {"VOC2007/1": [CAT]}),
         write_annotated_store(tmp_path / "5", other_pixels, SETS, {"VOC2007/1": [CAT]}),
+        *(
+            write_annotated_store(tmp_path / name, pictures(), SETS, {"VOC2007/1": [CAT]}, proposals=boxes)
+            for name, boxes in {
+                "6": {"VOC2007/1": BOXES},
+                "7": {"VOC2007/1": BOXES + 1},
+                "8": {"VOC2007/2": BOXES},
+            }.items()
+        ),
     ]
     first, again, *others = [facts["digest"] for facts in written]
     assert first == again
-    assert len({first, *others}) == 4
+    assert len({first, *others}) == 7
 
 
 def test_facts_count_objects_masks_sets_and_problems(tmp_path: Path) -> None:
     with AnnotatedStoreWriter(tmp_path) as writer:
         writer.add("1", b"bytes", (3, 2), [CAT, CAT], b"mask")
+        writer.propose("1", BOXES)
         writer.skip(AnnotationProblem("a.xml", "bad_box", "no area"))
         facts = writer.finish({"train": ["1"]}, ["background", "cat"])
     facts.pop("digest")
@@ -129,12 +139,54 @@ def test_facts_count_objects_masks_sets_and_problems(tmp_path: Path) -> None:
         "objects": {"cat": 2},
         "masks": 1,
         "mask_classes": ["background", "cat"],
+        "proposals": 1,
         "problems": {"bad_box": 1},
         "sets": {"train": 1},
     }
     problem = json.loads((tmp_path / "problems.jsonl").read_text())
     assert problem == {"path": "a.xml", "reason": "bad_box", "detail": "no area"}
     assert AnnotatedStore.open(tmp_path).problems == {"bad_box": 1}
+
+
+def test_proposals_are_read_back_of_the_images_that_have_them(tmp_path: Path, store: AnnotatedStore) -> None:
+    assert (store.proposed, store.proposals([0, 1])) == (0, [None, None])
+    write_annotated_store(tmp_path / "2", pictures(), SETS, proposals={"VOC2012/a": BOXES, "VOC2007/1": BOXES[:0]})
+    proposed = AnnotatedStore.open(tmp_path / "2")
+    one, none, other = proposed.proposals([2, 1, 0])
+    assert (proposed.proposed, none) == (2, None)
+    assert one is not None
+    assert other is not None
+    np.testing.assert_array_equal(one, BOXES)
+    assert other.shape == (0, 4)
+
+
+def test_stores_from_before_there_were_proposals_have_none(store: AnnotatedStore) -> None:
+    facts = json.loads((store.path / "annotations.json").read_text())
+    del facts["proposals"]
+    (store.path / "annotations.json").write_text(json.dumps(facts))
+    assert AnnotatedStore.open(store.path).proposals([0]) == [None]
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_damaged_proposals_are_said_so(tmp_path: Path, damage: str) -> None:
+    write_annotated_store(tmp_path, pictures(), SETS, proposals={"VOC2012/a": BOXES})
+    path = tmp_path / "proposals.npz"
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "cut":
+        path.write_bytes(content[:-30])
+    with pytest.raises(StageError, match="The store's proposals can't be read") as error:
+        AnnotatedStore.open(tmp_path).proposals([2])
+    assert error.value.reason is Reason.artifact_corrupt
+
+
+def test_proposals_are_of_an_image_that_is_there_and_come_once(tmp_path: Path) -> None:
+    with AnnotatedStoreWriter(tmp_path) as writer:
+        writer.add("1", b"", (1, 1))
+        writer.propose("1", BOXES)
+        for id in ("1", "2"):
+            with pytest.raises(ValueError, match=f"the image {id} is not there, or has its proposals already"):
+                writer.propose(id, BOXES)
 
 
 def test_an_image_is_there_once(tmp_path: Path) -> None:

@@ -1,19 +1,42 @@
 import json
+import re
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.worker.data.devkit import DrawnFolder, drawn_devkit
+from tests.worker.data.npz import saved
+from tests.worker.evaluation.detectors.drawn import narrow_checkpoint
 from worker.config.ingest_voc import IngestVocConfig
 from worker.config.pipeline import ArtifactKind
 from worker.config.reasons import Reason
+from worker.config.transfer import TransferConfig
 from worker.data.annotated import AnnotatedStore
+from worker.stages import transfer
 from worker.stages.contract import StageError, Stopped
 from worker.stages.ingest_voc import IngestVocInputs, IngestVocResult, run
 from worker.stages.standalone import LocalContext
+
+BOXES = np.array([[0, 0, 20, 10], [10, 10, 40, 30]], np.float32)
+DETECTION = TransferConfig.model_validate(
+    {
+        "protocol": {
+            "protocol": "voc_detection",
+            "train_set": "2007/trainval",
+            "test_set": "2007/test",
+            "scales": [64],
+            "test_scale": 64,
+            "proposals_source": "given",
+            "iterations": 2,
+            "width": 16,
+        }
+    }
+)
 
 
 @pytest.fixture
@@ -73,6 +96,7 @@ def test_an_archive_gives_the_same_store_as_its_folder(
     source: Path, context: LocalContext, tmp_path: Path, form: str
 ) -> None:
     drawn_devkit(source)
+    saved(source / "proposals.npz", {"VOC2007/1": BOXES})
     archive = tmp_path / f"VOC.{form}"
     if form == "zip":
         with zipfile.ZipFile(archive, "w") as packed:
@@ -82,7 +106,8 @@ def test_an_archive_gives_the_same_store_as_its_folder(
         with tarfile.open(archive, "w:gz") as tar:
             tar.add(source, "VOCdevkit")
     other = LocalContext(tmp_path / "other")
-    assert ingest(archive, other).digest == ingest(source, context).digest
+    store = ingest(archive, other)
+    assert (store.digest, store.proposed) == (ingest(source, context).digest, 1)
     assert [path.name for path in other.workdir.iterdir()] == ["annotations"]
 
 
@@ -139,6 +164,86 @@ def test_nothing_is_read_from_outside_the_source(source: Path, context: LocalCon
     store = ingest(source, context)
     assert problems(store) == [("VOC2007/JPEGImages/1.jpg", "unreadable")]
     assert str(tmp_path) not in (store.path / "problems.jsonl").read_text()
+
+
+def test_proposals_are_taken_into_the_store_and_counted(source: Path, context: LocalContext) -> None:
+    drawn_devkit(source)
+    without = ingest(source, context)
+    assert (without.proposed, len(context.messages)) == (0, 1)
+    saved(source / "proposals.npz", {"VOC2007/1": BOXES, "VOC2012/c": BOXES[:1]})
+    made = result(source, context).annotations
+    store = AnnotatedStore.open(made.path)
+    assert made.summary["proposals"] == store.proposed == 2
+    first, second = store.proposals([0, 1])
+    assert first is not None
+    assert first.tolist() == BOXES.tolist()
+    assert second is None
+    assert "3 proposals of 2 images from proposals.npz; 4 images have none" in context.messages
+    assert problems(store) == []
+    saved(source / "proposals.npz", {"VOC2007/1": BOXES, "VOC2012/c": BOXES[1:]})
+    assert len({without.digest, store.digest, ingest(source, context).digest}) == 3
+
+
+def test_proposals_may_lie_in_a_file_of_another_name(source: Path, context: LocalContext) -> None:
+    drawn_devkit(source)
+    saved(source / "edge boxes.npz", {"VOC2007/2": BOXES})
+    assert ingest(source, context, proposals="edge boxes.npz").proposed == 1
+    assert isinstance(context.config, IngestVocConfig)
+    assert context.config.proposals == "edge boxes.npz"
+
+
+def test_proposals_of_images_that_are_not_there_are_listed(source: Path, context: LocalContext) -> None:
+    one, _ = drawn_devkit(source)
+    one.file("JPEGImages/2.jpg", b"broken")
+    saved(source / "proposals.npz", {f"VOC2007/{stem}": BOXES for stem in ("1", "2", "8", "9")})
+    store = ingest(source, context)
+    assert store.proposed == 1
+    assert problems(store) == [
+        ("VOC2007/JPEGImages/2.jpg", "undecodable"),
+        ("proposals.npz", "no_image"),
+        ("proposals.npz", "no_image"),
+    ]
+    assert "VOC2007/9 has proposals, but there is no such image" in (store.path / "problems.jsonl").read_text()
+
+
+BAD_PROPOSALS: list[tuple[bytes | dict[str, NDArray[Any]], str]] = [
+    (b"no archive", "The proposals in proposals.npz can't be read"),
+    ({}, "name none of the images"),
+    ({"1": BOXES}, "name none of the images"),
+    ({"VOC2007/2": BOXES[:, :3]}, r"are no good for the image VOC2007/2: its array has the shape \(2, 3\)"),
+    ({"VOC2007/2": BOXES * np.nan}, "box 0 .* is not finite"),
+    ({"VOC2007/2": BOXES[:, [2, 3, 0, 1]]}, "box 0 .* has no area"),
+    ({"VOC2007/2": BOXES[:, [1, 0, 3, 2]]}, "box 1 .* reaches out of the image of 40 x 30"),
+    ({"VOC2007/2": np.array([{}])}, "pickled objects"),
+]
+
+
+@pytest.mark.parametrize(("given", "words"), BAD_PROPOSALS)
+def test_proposals_that_are_wrong_anywhere_are_refused(
+    source: Path, context: LocalContext, given: bytes | dict[str, NDArray[Any]], words: str
+) -> None:
+    drawn_devkit(source)
+    if isinstance(given, bytes):
+        (source / "proposals.npz").write_bytes(given)
+    else:
+        saved(source / "proposals.npz", given)
+    error = refusal(source, context)
+    assert error.reason is Reason.bad_labels
+    assert re.search(words, str(error))
+
+
+def test_a_detector_learns_on_the_proposals_that_were_registered(
+    source: Path, context: LocalContext, tmp_path: Path
+) -> None:
+    drawn_devkit(source)
+    saved(source / "proposals.npz", {f"VOC2007/{stem}": BOXES + 0 for stem in ("1", "2", "3")})
+    checkpoint = narrow_checkpoint(tmp_path / "checkpoint")
+    annotations = result(source, context).annotations.path
+    sheet = transfer.run(DETECTION, transfer.TransferInputs(annotations=annotations, checkpoint=checkpoint), context)
+    summary = sheet.evaluation.summary
+    assert 0 <= summary["cells"]["det_ss"]["value"] <= 1
+    assert summary["facts"]["proposals_per_image"] == len(BOXES)
+    assert summary["facts"]["proposal_recall"] == 1
 
 
 def test_a_source_that_teaches_nothing_is_refused(source: Path, context: LocalContext, tmp_path: Path) -> None:

@@ -11,24 +11,21 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
 from worker.config.reasons import Reason
 from worker.config.transfer import VocDetectionProtocol
 from worker.data.annotated import AnnotatedStore
 from worker.data.chunk import die_with_parent
+from worker.data.proposals import FILE, FloatBoxes
 from worker.evaluation.detectors.grid import LEAST_SIDE, grid_boxes
 from worker.stages.contract import Context, StageError, Stopped
 from worker.stages.machine_errors import machine_errors
 
 Source = Literal["selective_search", "edge", "grid", "given"]
-FloatBoxes = NDArray[np.float32]
-FILE = "proposals.npz"
-"""Image id -> float32 (n, 4): x1, y1, x2, y2, pixels of the original image, half-open."""
 CHUNK = 16
 _ABOUT = "about"
 
@@ -88,8 +85,8 @@ def search(settings: Search, images: Sequence[int]) -> list[FloatBoxes]:
     return [_large(find(store.read(image).permute(1, 2, 0).numpy(), settings.side)) for image in images]
 
 
-def write_proposals(path: Path, found: Mapping[str, FloatBoxes], about: str = "") -> None:
-    """Make a file of proposals, whole or not at all: image id -> boxes (n, 4)."""
+def write_proposals(path: Path, found: Mapping[str, FloatBoxes], about: str) -> None:
+    """Keep what was found, whole or not at all: image id -> boxes (n, 4), and `about` the settings."""
     part = path.with_suffix(".part")
     try:
         with machine_errors("keeping the proposals"):
@@ -100,14 +97,14 @@ def write_proposals(path: Path, found: Mapping[str, FloatBoxes], about: str = ""
         part.unlink(missing_ok=True)
 
 
-def read_proposals(path: Path, about: str | None = None) -> dict[str, FloatBoxes]:
-    """The boxes in a file of proposals by image id; none where it is of other settings than `about`.
+def read_proposals(path: Path, about: str) -> dict[str, FloatBoxes]:
+    """The boxes that were kept, by image id; none where it is of other settings than `about`.
 
     Raises OSError or ValueError for a file that isn't one.
     """
     try:
         with np.load(path) as file:
-            if about is not None and (_ABOUT not in file or str(file[_ABOUT]) != about):
+            if _ABOUT not in file or str(file[_ABOUT]) != about:
                 return {}
             return {name: file[name] for name in file.files if name != _ABOUT}
     except BadZipFile as error:
@@ -161,19 +158,16 @@ def _chunks(settings: Search, chunks: Sequence[Sequence[int]], processes: int) -
 
 
 def _given(store: AnnotatedStore, images: Sequence[int]) -> dict[str, FloatBoxes]:
-    try:
-        found = read_proposals(store.path / FILE)
-    except (OSError, ValueError) as error:
-        raise StageError(Reason.bad_labels, f"The proposals {FILE} can't be read: {error}.") from error
-    return {store.id(image): _checked(store.id(image), found.get(store.id(image))) for image in images}
-
-
-def _checked(name: str, boxes: NDArray[Any] | None) -> FloatBoxes:
-    if boxes is None:
-        raise StageError(Reason.bad_labels, f"{FILE} has no proposals for the image {name}.")
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
-        raise StageError(Reason.bad_labels, f"{FILE} has no boxes (n, 4) of finite numbers for the image {name}.")
-    return _large(boxes.astype(np.float32))
+    if store.proposed == 0:
+        message = f"The photographs were registered without {FILE}; register them with it, or ask for other proposals."
+        raise StageError(Reason.bad_config, message)
+    wanted = list(dict.fromkeys(images))
+    found = dict(zip(map(store.id, wanted), store.proposals(wanted), strict=True))
+    lacking = [id for id, boxes in found.items() if boxes is None]
+    if lacking:
+        message = f"{len(lacking)} of {len(wanted)} images have no proposals in {FILE}, {lacking[0]} among them; "
+        raise StageError(Reason.bad_labels, message + "an image where none were found needs an empty array.")
+    return {id: _large(boxes) for id, boxes in found.items() if boxes is not None}
 
 
 def _large(boxes: FloatBoxes) -> FloatBoxes:

@@ -10,7 +10,6 @@ from models.checkpoint import CheckpointRecord, save_checkpoint
 from models.config import Arch, BackboneConfig
 from models.pixels import ImagePixels
 from worker.data.annotated import AnnotatedStore, Annotation, write_annotated_store
-from worker.evaluation.detectors.proposals import FILE, write_proposals
 
 WIDTH, HEIGHT = 128, 96
 COLOURS = {"ball": (220, 60, 60), "cube": (60, 60, 220)}
@@ -39,8 +38,8 @@ def drawn_store(path: Path, count: int = 4) -> AnnotatedStore:
         corners = rng.uniform(0, 0.7, (100, 2)) * (WIDTH, HEIGHT)
         far = np.concatenate([corners, corners + rng.uniform(12, 38, (100, 2))], axis=1)
         proposals[name] = np.concatenate([near, far]).astype(np.float32)
-    write_annotated_store(path, images, {"train": list(images), "test": list(images)}, objects)
-    write_proposals(path / FILE, proposals)
+    sets = {"train": list(images), "test": list(images)}
+    write_annotated_store(path, images, sets, objects, proposals=proposals)
     return AnnotatedStore.open(path)
 
 

@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 from tests.worker.evaluation.detectors.drawn import HEIGHT, WIDTH, drawn_store
 from worker.config.reasons import Reason
 from worker.config.transfer import VocDetectionProtocol
+from worker.data.annotated import AnnotatedStore, write_annotated_store
+from worker.data.proposals import FILE, FloatBoxes
 from worker.evaluation.detection_ap import recall
 from worker.evaluation.detectors import proposals as module
 from worker.evaluation.detectors.grid import grid_boxes
 from worker.evaluation.detectors.opencv import edge_boxes, selective_search
 from worker.evaluation.detectors.proposals import (
-    FILE,
     Source,
     proposals_of,
     read_proposals,
     resolved_source,
-    write_proposals,
 )
 from worker.evaluation.detectors.scenes import objects_of
 from worker.stages.contract import StageError, Stopped
@@ -82,7 +82,7 @@ def test_what_was_searched_is_not_searched_again(tmp_path: Path, monkeypatch: py
     first = proposals_of(store, [0, 1], "edge", PROTOCOL, 1, LocalContext(tmp_path / "one"))
     searched: list[int] = []
 
-    def noted(settings: module.Search, images: list[int]) -> list[module.FloatBoxes]:
+    def noted(settings: module.Search, images: list[int]) -> list[FloatBoxes]:
         searched.extend(images)
         return [np.zeros((0, 4), np.float32) for _ in images]
 
@@ -115,39 +115,37 @@ def test_a_stopped_search_keeps_what_it_found(tmp_path: Path, monkeypatch: pytes
     store = drawn_store(tmp_path / "store")
     with pytest.raises(Stopped):
         proposals_of(store, [0, 1, 2], "edge", PROTOCOL, 1, LocalContext(tmp_path / "work", stop_after=1))
-    assert sorted(read_proposals(tmp_path / "work" / FILE)) == ["VOC2007/000000", "VOC2007/000001"]
+    with np.load(tmp_path / "work" / FILE) as file:
+        assert sorted(file.files) == ["VOC2007/000000", "VOC2007/000001", "about"]
+
+
+def store_with(path: Path, proposals: dict[str, FloatBoxes]) -> AnnotatedStore:
+    images = dict.fromkeys(["a/0", "a/1"], np.zeros((30, 40, 3), np.uint8))
+    write_annotated_store(path, images, {"all": list(images)}, proposals=proposals)
+    return AnnotatedStore.open(path)
 
 
 def test_given_proposals_are_read_and_the_small_ones_dropped(tmp_path: Path) -> None:
-    store = drawn_store(tmp_path / "store", 2)
-    boxes = np.array([[0, 0, 20, 20], [0, 0, 4, 20]])
-    write_proposals(store.path / FILE, {store.id(image): boxes.astype(np.float32) for image in (0, 1)})
-    [found] = proposals_of(store, [1], "given", PROTOCOL, 1, LocalContext(tmp_path / "work"))
-    assert found.tolist() == [[0, 0, 20, 20]]
+    boxes = np.array([[0, 0, 20, 20], [0, 0, 4, 20], [0, 0, 8, 20]], np.float32)
+    store = store_with(tmp_path / "store", {"a/0": boxes[:0], "a/1": boxes})
+    found = proposals_of(store, [1, 0, 1], "given", PROTOCOL, 1, LocalContext(tmp_path / "work"))
+    assert [one.tolist() for one in found] == [[[0, 0, 20, 20], [0, 0, 8, 20]], [], [[0, 0, 20, 20], [0, 0, 8, 20]]]
+    first = PROTOCOL.model_copy(update={"proposals": 1})
+    assert len(proposals_of(store, [1], "given", first, 1, LocalContext(tmp_path / "work"))[0]) == 1
 
 
-@pytest.mark.parametrize(
-    ("boxes", "said"),
-    [
-        (None, "no proposals for the image VOC2007/000001"),
-        (np.zeros((3, 5), np.float32), "no boxes"),
-        (np.full((1, 4), np.nan, np.float32), "no boxes"),
-    ],
-)
-def test_given_proposals_that_are_none_are_refused(tmp_path: Path, boxes: module.FloatBoxes | None, said: str) -> None:
-    store = drawn_store(tmp_path / "store", 2)
-    write_proposals(store.path / FILE, {} if boxes is None else {"VOC2007/000001": boxes})
-    with pytest.raises(StageError, match=said) as error:
-        proposals_of(store, [1], "given", PROTOCOL, 1, LocalContext(tmp_path / "work"))
+def test_images_that_none_were_given_for_are_refused(tmp_path: Path) -> None:
+    store = store_with(tmp_path / "store", {"a/0": np.zeros((0, 4), np.float32)})
+    with pytest.raises(StageError, match=r"1 of 2 images have no proposals in proposals.npz, a/1 among them") as error:
+        proposals_of(store, [0, 1, 0, 1], "given", PROTOCOL, 1, LocalContext(tmp_path / "work"))
     assert error.value.reason is Reason.bad_labels
 
 
-@pytest.mark.parametrize("content", [b"no archive", b"PK\x03\x04 broken"])
-def test_a_damaged_file_of_proposals_is_refused(tmp_path: Path, content: bytes) -> None:
-    store = drawn_store(tmp_path / "store", 2)
-    (store.path / FILE).write_bytes(content)
-    with pytest.raises(StageError, match=FILE):
-        proposals_of(store, [1], "given", PROTOCOL, 1, LocalContext(tmp_path / "work"))
+def test_photographs_that_were_registered_without_proposals_are_refused(tmp_path: Path) -> None:
+    store = store_with(tmp_path / "store", {})
+    with pytest.raises(StageError, match=r"registered without proposals.npz") as error:
+        proposals_of(store, [0], "given", PROTOCOL, 1, LocalContext(tmp_path / "work"))
+    assert error.value.reason is Reason.bad_config
 
 
 def test_without_opencv_the_grid_serves_and_a_search_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
