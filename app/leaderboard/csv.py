@@ -6,7 +6,7 @@ from io import StringIO
 from app.leaderboard.schemas import Leaderboard, MeasuredCell, MeasuredRow, QuotedRowOut
 
 FACTS = ("source", "method", "ref", "name", "checkpoint", "dataset")
-PARTS = ("low", "high", "n", "seeds", "evaluations", "evaluation")
+PARTS = ("low", "high", "confidence", "interval", "n", "seeds", "evaluations", "evaluation")
 """Of a column, after its value."""
 
 
@@ -46,6 +46,8 @@ def _cell(column: str, cell: MeasuredCell, base_url: str) -> dict[str, str]:
         column: f"{100 * cell.value:.2f}",
         f"{column}_low": f"{100 * cell.low:.2f}",
         f"{column}_high": f"{100 * cell.high:.2f}",
+        f"{column}_confidence": f"{cell.confidence:g}",
+        f"{column}_interval": cell.interval,
         f"{column}_n": str(cell.n),
         f"{column}_seeds": str(cell.seeds),
         f"{column}_evaluations": str(cell.evaluations),

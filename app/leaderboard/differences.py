@@ -25,7 +25,14 @@ MEASURES = {
 }
 """Settings that every reader asks for -> in words; the sheet's own deviations hold them against the paper's."""
 
-COUNTED = {"classes": "classes", "train": "images to learn", "held_out": "images judged"}
+COUNTED = {
+    "classes": "classes",
+    "train": "images to learn",
+    "train_images": "images to learn",
+    "training_images": "images to learn",
+    "held_out": "images judged",
+    "test_images": "images judged",
+}
 """Facts of an evaluation: numbers, or lists to be counted."""
 
 

@@ -20,6 +20,7 @@ def leaderboard_markdown(board: Leaderboard, base_url: str) -> str:
             "",
             *_table(["Method", "Ref", *headings, "Source"], rows),
             "",
+            *([interval_words(board), ""] if board.measured else []),
             CAUTION if board.measured else "This service has no finished evaluation for this table yet.",
             "",
             *notes.lines(),
@@ -52,6 +53,13 @@ def comparison_markdown(found: Comparison, base_url: str) -> str:
             "",
         ]
     )
+
+
+def interval_words(board: Leaderboard) -> str:
+    """What the intervals of the measured cells are."""
+    cells = (cell for row in board.measured for cell in row.cells.values())
+    kinds = dict.fromkeys(f"{cell.interval} at {100 * cell.confidence:g} %" for cell in cells)
+    return f"Intervals: {', '.join(kinds)}. They say what other images would find, not what other trainings would."
 
 
 def percent(share: float) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from app.leaderboard.markdown import percent
+from app.leaderboard.markdown import interval_words, percent
 from app.leaderboard.paper import CAUTION, TITLES
 from app.leaderboard.schemas import Leaderboard
 
@@ -16,4 +16,6 @@ def leaderboard_page(board: Leaderboard) -> str:
     loader = FileSystemLoader(Path(__file__).parent)
     pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     pages.filters["percent"] = percent
-    return pages.get_template("page.html").render(board=board, titles=TITLES, caution=CAUTION)
+    return pages.get_template("page.html").render(
+        board=board, titles=TITLES, caution=CAUTION, intervals=interval_words(board)
+    )

@@ -111,7 +111,7 @@ PRINTED: dict[Table, str] = {
 
 SUSPICIOUS: dict[tuple[Table, str, str], str] = {
     (4, "CC+HOG [6]", "conv3"): "Printed so in the paper, but out of line with its neighbours: perhaps 29.7 or 30.7.",
-    (5, "Jigsaw++", "conv5"): "Printed so in the paper, but 28 to 29 would be expected: Table 4 has 28.0 there.",
+    (5, "Jigsaw++", "conv5"): "Out of line with its neighbours: 28 to 29 would be expected, as Table 4 has 28.0 there.",
 }
 """(table, method, column) -> why the cell is doubtful; it is quoted all the same."""
 

@@ -50,6 +50,12 @@ def test_markdown_has_our_rows_with_links_and_notes(api: TestClient, made: str, 
         f"| [50.0]({URL}/evaluations/{made}) (48.0 to 52.0; 3 seeds) |  |  |  |  | measured on cells |"
     )
     assert "\n[^4]: Input \\<script\\>" in text
+    assert "\nIntervals: Wilson over images at 95 %. They say what other images would find," in text
+
+
+def test_a_table_without_rows_of_ours_has_no_intervals(api: TestClient) -> None:
+    assert "Intervals" not in table(api, 4)
+    assert "Intervals" not in api.get("/ui/leaderboard", params={"table": 4}).text
 
 
 def test_a_column_of_ours_alone_stands_in_every_format(api: TestClient, hand: Hand, networks: dict[str, str]) -> None:
@@ -76,6 +82,7 @@ def test_csv_is_read_back(api: TestClient, made: str) -> None:
     assert hog["notes"].startswith("conv3: Printed so")
     assert (ours["conv1"], ours["conv1_low"], ours["conv1_high"]) == ("50.00", "48.00", "52.00")
     assert (ours["conv1_n"], ours["conv1_seeds"], ours["conv1_evaluations"]) == ("4", "3", "1")
+    assert (ours["conv1_confidence"], ours["conv1_interval"]) == ("0.95", "Wilson over images")
     assert ours["conv1_evaluation"] == f"{URL}/evaluations/{made}"
     assert (ours["conv2"], ours["dataset"], ours["name"]) == ("", "cells", "first")
     assert "<script>" in ours["notes"]
@@ -115,6 +122,7 @@ def test_the_page_has_all_rows_and_no_foreign_markup(api: TestClient, made: str)
     assert f'<a href="/evaluations/{made}">50.0</a>' in page
     assert "<b>37.3</b>" in page
     assert "perhaps 29.7 or 30.7" in page
+    assert "Intervals: Wilson over images at 95 %." in page
     assert "<script" not in page
     assert "&lt;script&gt;" in page
 

@@ -93,6 +93,23 @@ def test_a_row_says_how_it_differs(api: TestClient, hand: Hand, networks: dict[s
     ]
 
 
+def test_a_row_of_fine_tuning_counts_its_images_too(api: TestClient, hand: Hand, networks: dict[str, str]) -> None:
+    register_photographs(hand)
+    hand.work_off()
+    for protocol, learnt in (("voc_classification", "train_images"), ("voc_detection", "training_images")):
+        found = sheet(
+            {protocol: 0.5},
+            protocol=ProtocolName(protocol),
+            table=3,
+            config={"protocol": protocol, "iterations": 500},
+            facts={"classes": ["cat"], learnt: 2501, "test_images": 9},
+        )
+        judged(api, hand, networks["student"], found, protocol={"protocol": protocol}, dataset="voc")
+    (row,) = rows(api, 3)
+    counts = "on voc, 1 classes, 2,501 images to learn, 9 images judged, 500 iterations."
+    assert {f"Classification {counts}", f"Detection {counts}"} <= set(row["differences"])
+
+
 def test_images_of_the_pretraining_belong_to_table_4_and_others_to_table_5(
     api: TestClient, hand: Hand, networks: dict[str, str]
 ) -> None:
