@@ -2,8 +2,9 @@
 
     python -m benchmarks.quality --data /some/imagenette160 --out quality --budget 25 --device cuda
 
-The held-out tenth of the images (md5 of the path) is shown to no training at all. `--budget` is in minutes: schedules
-are chosen to fit it, and written into the report. What is done is kept in `--out` and not done again.
+The held-out images (by the md5 of their path; a tenth, or `--held-out 0.3`) are shown to no training at all. `--budget`
+is in minutes: schedules are chosen to fit it, and written into the report. What is done is kept in `--out` and not done
+again.
 """
 
 import argparse
@@ -26,8 +27,6 @@ from worker.evaluation.split import split_labelled
 from worker.stages import ingest, probe
 from worker.stages.contract import StageError
 
-SPLIT = LabelSplit(rule="md5-mod-10")
-
 
 def main() -> None:
     arguments = _arguments()
@@ -36,8 +35,9 @@ def main() -> None:
     steps = Steps(arguments.out, arguments.device)
     whole = _stored(steps, arguments.data, recipe.side)
     proof = Proof(recipe, _facts(arguments, whole), steps.seconds)
-    methods = Methods(steps, recipe, _without_held_out(whole, arguments.out / "seen"), arguments.budget)
-    config = ProbeConfig(protocol=LinearProtocol(split=SPLIT, side=recipe.view_side, crop=recipe.crop))
+    split = _split(arguments.held_out)
+    methods = Methods(steps, recipe, without_held_out(whole, split, arguments.out / "seen"), arguments.budget)
+    config = ProbeConfig(protocol=LinearProtocol(split=split, side=recipe.view_side, crop=recipe.crop))
     for name in arguments.methods:
         try:
             proof.checkpoints[name] = methods.checkpoint(name)
@@ -65,6 +65,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="a folder with train.tsv, or of one folder a class")
     parser.add_argument("--out", type=Path, default=Path("quality"))
     parser.add_argument("--budget", type=float, default=25, help="minutes for all trainings together")
+    parser.add_argument("--held-out", type=float, help="share of the images that judges; a tenth if left out")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--size", choices=("gpu", "cpu"), default="gpu" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--methods", nargs="+", default=list(DEFAULT_METHODS))
@@ -85,13 +86,17 @@ def _stored(steps: Steps, data: Path, side: int) -> Path:
     return steps.take("ingest", ingest.run, config, ingest.IngestInputs, {"source": data})["store"]
 
 
-def _without_held_out(whole: Path, folder: Path) -> Path:
+def _split(share: float | None) -> LabelSplit:
+    return LabelSplit(rule="md5-mod-10") if share is None else LabelSplit(rule="md5-share", holdout=share)
+
+
+def without_held_out(whole: Path, split: LabelSplit, folder: Path) -> Path:
     """The images that trainings may see, as a store of their own: its digest says what they saw."""
-    seen = folder / whole.parent.name / "store"
+    seen = folder / f"{whole.parent.name}-{split.rule}-{split.holdout:g}" / "store"
     if not (seen / "store.json").is_file():
         store = ImageStore.open(whole)
-        split = split_labelled(store.paths, store.labels, SPLIT.holdout, None, 0, SPLIT.rule)
-        kept = np.setdiff1d(np.arange(store.count), split.images[split.held_out])
+        judged = split_labelled(store.paths, store.labels, split.holdout, None, 0, split.rule).judged
+        kept = np.setdiff1d(np.arange(store.count), judged)
         names = [store.classes[label] if label >= 0 else None for label in store.labels[kept]]
         write_store(seen, store.images[kept], [store.paths[index] for index in kept], names)
     return seen
@@ -102,8 +107,10 @@ def _facts(arguments: argparse.Namespace, whole: Path) -> dict[str, str]:
         torch.cuda.get_device_name() if arguments.device.startswith("cuda") else f"{torch.get_num_threads()} threads"
     )
     store = ImageStore.open(whole)
+    held_out = "md5(path) % 10 == 0" if arguments.held_out is None else f"a share of {arguments.held_out:g}, by md5"
     return {
         "images": f"{store.count} of {store.side} px, {len(store.classes)} classes",
+        "held out": f"{held_out}: shown to no training",
         "device": device,
         "torch": torch.__version__,
         "revision": code_revision() or "unknown",

@@ -84,6 +84,8 @@ def _puzzles(recipe: Recipe) -> dict[str, Any]:
         "jitter": recipe.jitter,
         "channel_jitter": 1,
         "random_crop": True,
+        "flip": recipe.puzzle_flip,
+        "min_scale": recipe.puzzle_min_scale,
         "permutations": recipe.permutations,
         "min_hamming": 5,
         "head": recipe.puzzle_head,

@@ -29,6 +29,9 @@ class Recipe(Config):
     permutations: int
     puzzle_head: PuzzleHeadConfig
     puzzles_per_image: int = 1
+    puzzle_flip: bool = True
+    """Half of the puzzles are mirrored: ten thousand images are soon known by heart (our choice)."""
+    puzzle_min_scale: float = 1.0
     student_head: ClassifierHeadConfig
     min_scale: float = 0.5
     grey: float = 0.2
@@ -77,7 +80,7 @@ def cpu_recipe() -> Recipe:
         permutations=100,
         puzzle_head=PuzzleHeadConfig(fc6=256, fc7=512, dropout=0.1, norm="batch"),
         student_head=ClassifierHeadConfig(width=512, dropout=0.2),
-        k=300,
+        k=100,
         student_schedule=_schedule(batch=64, lr=0.02),
         teacher_schedule=_schedule(batch=64, lr=0.02),
     )

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from models.pixels import FLATTEST
 from worker.config.pretext.jigsaw import PuzzleConfig
+from worker.stages.crops import resampled_squares
 
 CELLS = 9
 GRID = 3
@@ -52,8 +53,10 @@ class PuzzlePlan:
     """(N, T) int64, 0..8, row-major: the cell of that image."""
     colour: Tensor
     """(N, T) int64, a `Colour`."""
+    shown: Tensor
+    """(N,) float32: side of each image's crop, pixels; it is enlarged where that is less than the config's `crop`."""
     crop: Tensor
-    """(N, 2) int64: top and left of each image's crop, pixels, in the mirrored image where it is mirrored."""
+    """(N, 2) float32: top and left of each image's crop, pixels, in the mirrored image where it is mirrored."""
     offset: Tensor
     """(N, T, 3, 2) int64: top and left of each tile's red, green and blue within its cell, pixels."""
     mirrored: Tensor
@@ -112,6 +115,7 @@ class JigsawMaker:
             source, cell, colour = (values.gather(1, chosen[:, 0]) for values in (source, cell, colour))
             chosen = torch.arange(CELLS).expand(count, 1, CELLS)
         first_tile = torch.arange(count)[:, None, None] * source.shape[1]
+        shown, crop = self._draw_crops(count, generator)
         return PuzzlePlan(
             labels=labels.flatten(),
             permutations=permutations.flatten(0, 1),
@@ -120,7 +124,8 @@ class JigsawMaker:
             source=source,
             cell=cell,
             colour=colour,
-            crop=self._draw_crops(count, generator),
+            shown=shown,
+            crop=crop,
             offset=self._draw_offsets(colour, generator),
             mirrored=torch.rand(count, generator=generator) < (0.5 if self._config.flip else 0.0),
         )
@@ -128,10 +133,11 @@ class JigsawMaker:
     def cut(self, images: Tensor, plan: PuzzlePlan) -> Tensor:
         """The plan's tiles before normalisation: float32 (N*T, 3, tile, tile), 0..255, on the device of `images`."""
         device = images.device
-        windows = self._planes(images, plan.mirrored).unfold(2, self._tile, 1).unfold(3, self._tile, 1)
+        seen, corners = self._crops(images, plan)
+        windows = self._planes(seen).unfold(2, self._tile, 1).unfold(3, self._tile, 1)
         in_cell = torch.stack([plan.cell // GRID, plan.cell % GRID], dim=-1) * self._cell
         top, left = (
-            (plan.crop[plan.source] + in_cell).unsqueeze(2).add(plan.offset).to(device, non_blocking=True).unbind(-1)
+            (corners[plan.source] + in_cell).unsqueeze(2).add(plan.offset).to(device, non_blocking=True).unbind(-1)
         )
         source = plan.source.unsqueeze(-1).to(device, non_blocking=True)
         tiles = windows[source, _planes_of(plan.colour).to(device, non_blocking=True), top, left].flatten(0, 1).float()
@@ -168,11 +174,18 @@ class JigsawMaker:
         own, foreign = (grey * int(Colour.grey) + projected * int(Colour.projected)).unbind()
         return own, foreign
 
-    def _draw_crops(self, count: int, generator: Generator) -> Tensor:
-        room = self._side - self._crop
+    def _draw_crops(self, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Side (N,) and corner (N, 2) of each image's crop: whole pixels, but for enlarged ones."""
+        smallest = self._config.min_scale
+        shown = torch.full((count,), float(self._crop))
+        if smallest < 1:
+            shown *= smallest + (1 - smallest) * torch.rand(count, generator=generator)
+        room = self._side - shown[:, None]
         if not self._config.random_crop:
-            return torch.full((count, 2), room // 2)
-        return torch.randint(room + 1, (count, 2), generator=generator)
+            return shown, (room / 2).floor().expand(-1, 2)
+        if smallest < 1:
+            return shown, torch.rand((count, 2), generator=generator) * room
+        return shown, torch.randint(self._side - self._crop + 1, (count, 2), generator=generator).float()
 
     def _draw_offsets(self, colour: Tensor, generator: Generator) -> Tensor:
         """(N, T, 3, 2). The channels of a grey tile are equal, so they move together."""
@@ -181,16 +194,23 @@ class JigsawMaker:
         shift = torch.where((colour == Colour.grey)[..., None, None], shift[..., :1, :], shift)
         return shift + torch.randint(self._jitter + 1, (*colour.shape, 1, 2), generator=generator)
 
-    def _planes(self, images: Tensor, mirrored: Tensor) -> Tensor:
+    def _crops(self, images: Tensor, plan: PuzzlePlan) -> tuple[Tensor, Tensor]:
+        """The images, mirrored and enlarged as drawn, and the corners of their crops: (N, 2) int64, on the CPU."""
+        device = images.device
+        if self._config.flip:
+            mirrored = plan.mirrored.to(device, non_blocking=True)
+            images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+        if self._config.min_scale == 1:
+            return images, plan.crop.long()
+        shown, corners = plan.shown.to(device, non_blocking=True), plan.crop.to(device, non_blocking=True)
+        return resampled_squares(images, self._crop, shown, corners), torch.zeros_like(plan.crop, dtype=torch.int64)
+
+    def _planes(self, images: Tensor) -> Tensor:
         """(N, 3 or 6, side, side): red, green, blue; and the projected ones, if there are any.
 
         Colours are decided before channels are shifted against each other (SPEC 3.2, 8), so projected tiles need planes
         of their own. The channels of grey tiles aren't shifted: those are greyed when cut, which is cheaper.
         """
-        if self._config.flip:
-            images = torch.where(
-                mirrored.to(images.device, non_blocking=True)[:, None, None, None], images.flip(-1), images
-            )
         if not self._config.projection:
             return images
         rgb = images.float()

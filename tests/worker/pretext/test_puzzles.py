@@ -41,8 +41,7 @@ def _slow_tile(image: NDArray[np.uint8], plan: PuzzlePlan, image_index: int, til
     pixels = image.astype(np.float64)
     if plan.mirrored[source]:
         pixels = pixels[:, :, ::-1]
-    top, left = plan.crop[source].tolist()
-    pixels = pixels[:, top : top + 60, left : left + 60]
+    pixels = _slow_crop(pixels, plan.crop[source].tolist(), float(plan.shown[source]))
     colour = Colour(int(plan.colour[image_index, tile_index]))
     if colour is Colour.grey:
         pixels = np.repeat(pixels.mean(axis=0, keepdims=True), 3, axis=0)
@@ -58,12 +57,26 @@ def _slow_tile(image: NDArray[np.uint8], plan: PuzzlePlan, image_index: int, til
     return tile
 
 
+def _slow_crop(pixels: NDArray[np.float64], corner: list[float], shown: float) -> NDArray[np.float64]:
+    """A square of `shown` pixels as one of 60: each value lies between the four nearest, the edge goes on outwards."""
+    places = (np.arange(60) + 0.5) * shown / 60 - 0.5
+    down, right = (_between(np.clip(start + places, 0, SIDE - 1)) for start in corner)
+    return down @ pixels @ right.T
+
+
+def _between(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(60, SIDE): how much each pixel adds to the value at each place."""
+    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(SIDE)))
+
+
 @pytest.mark.parametrize("puzzles_per_image", [1, 3])
 @pytest.mark.parametrize(
     "changes",
     [
         {},
         {"random_crop": True, "flip": True},
+        {"random_crop": True, "min_scale": 0.4, "flip": True},
+        {"min_scale": 0.4},
         {"grey": 0.3, "projection": 0.4, "occluder_colour": "independent"},
         {"occluders": 0, "grey": 0.0},
     ],
@@ -187,6 +200,15 @@ def test_the_crop_is_centred_or_random() -> None:
     assert (centred == 2).all()
     anywhere = _maker(_config(random_crop=True)).plan(50, torch_generator(0, "crops")).crop
     assert set(anywhere.flatten().tolist()) == set(range(5))
+
+
+def test_enlarged_crops_lie_within_the_image() -> None:
+    plan = _maker(_config(random_crop=True, min_scale=0.4)).plan(500, torch_generator(0, "crops"))
+    assert 0.4 * 60 <= float(plan.shown.min()) < 0.45 * 60
+    assert 0.95 * 60 < float(plan.shown.max()) <= 60
+    assert float(plan.crop.min()) >= 0
+    assert float((plan.crop + plan.shown[:, None]).max()) <= SIDE
+    assert (_maker(_config(random_crop=True)).plan(500, torch_generator(0, "crops")).shown == 60).all()
 
 
 def test_the_generator_alone_decides_the_puzzles() -> None:

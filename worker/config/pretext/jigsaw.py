@@ -24,6 +24,12 @@ class PuzzleConfig(PretextBase):
         "auto", description="square that is cut into 3x3 cells; auto: 255 of 256, scaled"
     )
     random_crop: bool = Field(False, description="where the crop lies: at random, or (paper) in the centre")
+    min_scale: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="crops show at least this share of the crop's side, enlarged; the paper's all of it",
+    )
     flip: bool = Field(False, description="mirror half of the images; the paper does not")
     tile: Annotated[int, Field(ge=8)] | Auto = Field("auto", description="pixels; auto: 64 of an 85 px cell, scaled")
     jitter: Annotated[int, Field(ge=0)] | Auto = Field(
