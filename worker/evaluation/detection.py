@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.backbone import Backbone
@@ -16,7 +17,7 @@ from worker.config.transfer import TransferConfig, VocDetectionProtocol
 from worker.data.annotated import AnnotatedStore
 from worker.evaluation.average_precision import ApRule
 from worker.evaluation.bootstrap import WORDS, bootstrap_weights, percentile_interval
-from worker.evaluation.detection_ap import Judged, judge, mean_average_precision, recall, resampled_mean
+from worker.evaluation.detection_ap import Judged, image_scores, judge, mean_average_precision, recall, resampled
 from worker.evaluation.detectors.deviations import deviations
 from worker.evaluation.detectors.proposals import resolved_source
 from worker.evaluation.detectors.task import DetectionTask, detection_task
@@ -76,13 +77,22 @@ def _result(
 ) -> TransferResult:
     columns = {column: _judged(task, measured, column) for column in measured[0].detections}
     weights = bootstrap_weights(len(task.test), protocol.seeds[0], RESAMPLES)
+    redrawn = {
+        rule: {column: _resampled(judged, rule, weights) for column, judged in columns.items()} for rule in RULES
+    }
     by_rule = {
-        rule: {column: _mean_cell(judged, rule, weights, protocol) for column, judged in columns.items()}
+        rule: {
+            column: _mean_cell(judged, rule, redrawn[rule][column], protocol, len(task.test))
+            for column, judged in columns.items()
+        }
         for rule in RULES
     }
     further = {f"mAP {rule}": cells for rule, cells in by_rule.items() if rule != protocol.ap}
     for label, name in enumerate(task.classes):
-        cells = {c: _class_cell(judged, label, weights, protocol) for c, judged in columns.items()}
+        cells = {
+            column: _class_cell(judged, label, redrawn[protocol.ap][column], protocol, len(task.test))
+            for column, judged in columns.items()
+        }
         if all(cell is not None for cell in cells.values()):
             further[f"AP {name}"] = {column: cell for column, cell in cells.items() if cell is not None}
     return TransferResult(
@@ -92,6 +102,7 @@ def _result(
         further=further,
         facts=_facts(protocol, backbone, task, measured),
         deviations=deviations(protocol, task),
+        right={column: _image_scores(judged) for column, judged in columns.items()},
         trunk_unchanged=all(bool(one.unchanged) for one in measured) if protocol.frozen else None,
         protocol=protocol,
     )
@@ -102,24 +113,35 @@ def _judged(task: DetectionTask, measured: Sequence[Trial], column: str) -> list
     return [judge(one.detections[column], task.objects, len(task.classes), len(task.test)) for one in measured]
 
 
-def _mean_cell(judged: list[list[Judged]], rule: ApRule, weights: Tensor, protocol: VocDetectionProtocol) -> Cell:
+def _image_scores(judged: list[list[Judged]]) -> NDArray[np.float32]:
+    """(images,): mean over the seeds."""
+    return np.mean([image_scores(classes) for classes in judged], axis=0).astype(np.float32)
+
+
+def _resampled(judged: list[list[Judged]], rule: ApRule, weights: Tensor) -> Tensor:
+    """float64 (seeds, classes, samples): all seeds on the same samples."""
+    return torch.stack([resampled(classes, rule, weights) for classes in judged])
+
+
+def _mean_cell(
+    judged: list[list[Judged]], rule: ApRule, redrawn: Tensor, protocol: VocDetectionProtocol, n: int
+) -> Cell:
     values = [mean_average_precision(classes, rule) for classes in judged]
-    return _cell(values, [resampled_mean(classes, rule, weights) for classes in judged], protocol, weights.shape[1])
+    return _cell(values, redrawn.nanmean(1), protocol, n)
 
 
-def _class_cell(judged: list[list[Judged]], label: int, weights: Tensor, protocol: VocDetectionProtocol) -> Cell | None:
+def _class_cell(
+    judged: list[list[Judged]], label: int, redrawn: Tensor, protocol: VocDetectionProtocol, n: int
+) -> Cell | None:
     """None where no judged image has an object of the class."""
-    rule = protocol.ap
-    values = [classes[label].average_precision(rule) for classes in judged]
-    if math.isnan(values[0]):
-        return None
-    return _cell(values, [classes[label].resampled(weights, rule) for classes in judged], protocol, weights.shape[1])
+    values = [classes[label].average_precision(protocol.ap) for classes in judged]
+    return None if math.isnan(values[0]) else _cell(values, redrawn[:, label], protocol, n)
 
 
-def _cell(values: list[float], resampled: list[Tensor], protocol: VocDetectionProtocol, n: int) -> Cell:
-    """Of one value a seed, with the samples each was measured on again: all seeds on the same samples."""
+def _cell(values: list[float], redrawn: Tensor, protocol: VocDetectionProtocol, n: int) -> Cell:
+    """Of one value a seed, with those of the samples, (seeds, samples)."""
     mean = float(np.mean(values))
-    low, high = percentile_interval(torch.stack(resampled).mean(0), protocol.confidence, around=mean)
+    low, high = percentile_interval(redrawn.mean(0), protocol.confidence, around=mean)
     per_seed = {str(seed): value for seed, value in zip(protocol.seeds, values, strict=True)}
     return Cell(value=mean, low=low, high=high, interval=WORDS, n=n, per_seed=per_seed)
 
@@ -138,6 +160,7 @@ def _facts(
         "difficult_objects": int(task.objects.difficult.sum()),
         "stride": DetectionTrunk(backbone, 0, "fp32").stride,
         "precision": protocol.precision,
+        "paired_score": "mean average precision within each image",
         "seeds": {str(seed): one.facts for seed, one in zip(protocol.seeds, measured, strict=True)},
     }
     if protocol.detector == "fast_rcnn":

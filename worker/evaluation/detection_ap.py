@@ -76,6 +76,18 @@ class Judged(NamedTuple):
         of_rows = weights[:, torch.from_numpy(self.image)]
         return weighted_average_precision(scores, found, of_rows, rule, ignored, totals)
 
+    def precision_sums(self) -> Floats:
+        """(images,): of each image, the sum of the precisions reached at its found objects, ranked by themselves."""
+        images = len(self.objects)
+        counted = np.flatnonzero(self.verdict != IGNORED)
+        rows = counted[np.argsort(self.image[counted], kind="stable")]
+        image, found = self.image[rows], self.verdict[rows] == FOUND
+        first = np.searchsorted(image, image)
+        ends = np.concatenate([[0], found.cumsum()])
+        precision = (ends[1:] - ends[first]) / (np.arange(len(rows)) - first + 1)
+        sums: Floats = np.bincount(image, precision * found, minlength=images)
+        return sums
+
     def _as_tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         verdict = torch.from_numpy(self.verdict)
         return torch.from_numpy(self.score), verdict == FOUND, verdict == IGNORED
@@ -91,9 +103,22 @@ def mean_average_precision(judged: Sequence[Judged], rule: ApRule) -> float:
     return float(np.nanmean([one.average_precision(rule) for one in judged] or [np.nan]))
 
 
-def resampled_mean(judged: Sequence[Judged], rule: ApRule, weights: Tensor) -> Tensor:
-    """The mAP of each sample of images, (samples,); `weights` as in `Judged.resampled`."""
-    return torch.stack([one.resampled(weights, rule) for one in judged]).nanmean(0)
+def resampled(judged: Sequence[Judged], rule: ApRule, weights: Tensor) -> Tensor:
+    """The average precisions of each sample of images, (classes, samples); `weights` as in `Judged.resampled`."""
+    return torch.stack([one.resampled(weights, rule) for one in judged])
+
+
+def image_scores(judged: Sequence[Judged]) -> Floats:
+    """Of every image the mean average precision within it, over the classes that it has objects of: (images,), 0..1.
+
+    The area below the curve, not interpolated; 1 for an image without an object to find. It makes two detectors
+    comparable image by image, which average precision over images does not.
+    """
+    shown = np.stack([one.objects > 0 for one in judged])
+    found = np.stack([one.precision_sums() for one in judged])
+    each = found / np.maximum(1, np.stack([one.objects for one in judged]))
+    means: Floats = np.where(shown.any(0), each.sum(0) / np.maximum(1, shown.sum(0)), 1.0)
+    return means
 
 
 def recall(proposals: Sequence[Floats], objects: Boxes) -> float:

@@ -51,6 +51,8 @@ def test_fast_rcnn_learns_four_images_by_heart(tmp_path: Path) -> None:
     assert result.metric == "mAP"
     assert result.cells["det_ss"].value > 0.9
     assert result.cells["det_ms"].value > 0.8
+    assert result.right is not None
+    assert result.right["det_ss"].mean() > 0.9
 
 
 def test_faster_rcnn_learns_two_images_by_heart(tmp_path: Path) -> None:
@@ -72,6 +74,8 @@ def test_says_what_was_measured_and_how_it_differs_from_the_paper(tmp_path: Path
     assert set(result.further) == {"mAP all-point", "AP ball", "AP cube"}
     assert result.facts["test_objects"] == {"ball": 4, "cube": 4}
     assert result.facts["proposal_recall"] == 1
+    assert result.right is not None
+    assert {column: right.shape for column, right in result.right.items()} == {"det_ss": (4,), "det_ms": (4,)}
     assert result.facts["seeds"]["0"]["training_images_per_second"] > 0
     assert json.loads(json.dumps(dict(result.facts)))
     told = " ".join(result.deviations)
@@ -135,6 +139,8 @@ def test_a_stopped_evaluation_goes_on_to_the_same_numbers(tmp_path: Path, detect
     second = LocalContext(tmp_path / "second", resume_from=tmp_path / "first")
     resumed = measured(tmp_path, protocol, second)
     assert resumed.cells == whole.cells
+    losses = [[seed["loss"] for seed in result.facts["seeds"].values()] for result in (resumed, whole)]
+    assert losses[0] == losses[1]
     assert any("Resumed after step" in message for message in second.messages) or stop_after == 15
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from sklearn.metrics import average_precision_score
 
 from worker.evaluation.average_precision import ApRule
 from worker.evaluation.detection_ap import (
@@ -17,11 +18,12 @@ from worker.evaluation.detection_ap import (
     Boxes,
     Floats,
     Integers,
+    image_scores,
     judge,
     mean_average_precision,
     overlaps,
     recall,
-    resampled_mean,
+    resampled,
 )
 
 RULES: tuple[ApRule, ...] = ("voc07", "all-point")
@@ -220,8 +222,8 @@ def test_a_resampled_map_is_that_of_the_repeated_images(rule: ApRule) -> None:
     objects = objects_apart(rng, images=5, classes=2)
     detections = detections_near(rng, objects, images=5, classes=2)
     counts = rng.multinomial(5, np.full(5, 0.2), size=4)
-    found = resampled_mean(judge(detections, objects, 2, 5), rule, torch.from_numpy(counts.astype(np.float64)))
-    for times, value in zip(counts, found.tolist(), strict=True):
+    found = resampled(judge(detections, objects, 2, 5), rule, torch.from_numpy(counts.astype(np.float64)))
+    for times, value in zip(counts, found.nanmean(0).tolist(), strict=True):
         drawn = np.repeat(np.arange(5), times)
         judged = judge(repeated(detections, drawn), repeated(objects, drawn), 2, len(drawn))
         assert value == pytest.approx(mean_average_precision(judged, rule), abs=1e-12)
@@ -233,6 +235,28 @@ def repeated(some: Boxes, drawn: Integers) -> Boxes:
     image = np.repeat(np.arange(len(drawn)), [len(part) for part in rows])
     at = np.concatenate(rows).astype(np.int64)
     return Boxes(image, some.label[at], some.box[at], some.score[at], some.difficult[at])
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10**6))
+def test_an_image_s_score_is_sklearn_s_average_precision_within_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    objects = objects_apart(rng, images=5, classes=3)
+    told = judge(detections_near(rng, objects, images=5, classes=3), objects, 3, 5)
+    for image, score in enumerate(image_scores(told)):
+        expected = []
+        for judged in (one for one in told if one.objects[image]):
+            rows = (judged.image == image) & (judged.verdict != IGNORED)
+            found = judged.verdict[rows] == FOUND
+            missed = 1 - found.sum() / judged.objects[image]
+            expected.append((1 - missed) * average_precision_score(found, judged.score[rows]) if found.any() else 0)
+        assert score == pytest.approx(np.mean(expected) if expected else 1)
+
+
+def test_an_image_s_score_looks_at_no_other_image() -> None:
+    objects = boxes([(0, 0, BOX, 0, False), (1, 0, BOX, 0, False), (1, 1, BOX, 0, False), (2, 1, BOX, 0, True)])
+    told = [(0, 0, ELSEWHERE, 0.9, False), (1, 0, BOX, 0.1, False), (0, 0, BOX, 0.5, False), (2, 0, BOX, 0.7, False)]
+    assert image_scores(judge(boxes(told), objects, 2, 4)).tolist() == [0.5, 0.5, 1, 1]
 
 
 def test_recall_counts_the_objects_some_proposal_meets_by_half() -> None:
