@@ -77,11 +77,11 @@ def _read(path: Path) -> dict[str, Any] | None:
         with zipfile.ZipFile(path) as archive:
             if archive.testzip() is not None:
                 return None
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:
         # Damaged archives raise whatever the parser stumbles over.
         return None
-    return state
+    return state if isinstance(state, dict) else None
 
 
 def _take_over(source: Path, target: Path) -> None:

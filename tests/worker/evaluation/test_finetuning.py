@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from tests.worker.evaluation.attempts import interrupted, metrics
 from tests.worker.evaluation.plain_colours import CROP, SIDE, coloured_split, coloured_store, write_student
 from worker.config.probe import LowShotProtocol
 from worker.data.store import ImageStore
@@ -85,6 +86,57 @@ def test_trains_by_sgd_as_the_recipe_says(tmp_path: Path, recipe: Recipe) -> Non
     expected = slow_sgd(recipe, 6)
     torch.testing.assert_close(learner.layers.weight, expected.weight, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(learner.layers.bias, expected.bias, rtol=1e-4, atol=1e-5)
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))
+
+
+def numbered_batches(first: int) -> Iterator[Batch]:
+    for step in range(first, 7):
+        inputs = torch.randn(12, 5, generator=torch.Generator().manual_seed(step))
+        yield Batch({"a": inputs, "b": inputs}, CrossEntropy(LABELS))
+
+
+@pytest.mark.parametrize("looks", [[0], [3], [6], [1, 3]])
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_interrupted_training_goes_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: list[int], killed: bool
+) -> None:
+    if killed:
+        monkeypatch.setattr("worker.evaluation.journal.SAVE_SECONDS", 0.0)
+    rates: list[float] = []
+
+    def rate(progress: float) -> float:
+        rates.append(progress)
+        return half_cosine(progress)
+
+    def work(context: LocalContext) -> dict[str, Learner]:
+        learners = {name: Learner(network(), Recipe(0.1, 0.01, rate), 0, name, CPU, "fp32") for name in "ab"}
+
+        def trained() -> dict[str, Any]:
+            losses.append(fit(learners, numbered_batches, 7, pulse, journal, "loss").losses)
+            return {}
+
+        pulse, journal = Pulse(context, 7), Journal(context, "this")
+        journal.result("loss", trained, pulse, 7)
+        return learners
+
+    losses: list[dict[str, float]] = []
+    straight = LocalContext(tmp_path / "straight")
+    whole = work(straight)
+    steady, rates = list(rates), []
+    gone_on, contexts = interrupted(work, tmp_path, looks, killed)
+    for name, learner in gone_on.items():
+        expected = whole[name].layers.state_dict()
+        assert all(torch.equal(found, expected[key]) for key, found in learner.layers.state_dict().items())
+    assert losses[0] == losses[1]
+    if not killed:
+        # What a killed attempt did after its last saving is done, and told, again.
+        assert rates == steady
+        assert metrics(contexts) == straight.metrics
+    assert sorted(set(metrics(contexts))) == sorted(straight.metrics)
 
 
 def test_tells_the_mean_loss_of_the_last_steps(tmp_path: Path) -> None:
@@ -218,6 +270,41 @@ def test_low_shot_leaves_the_checkpoint_alone(tmp_path: Path, store: ImageStore)
 def test_low_shot_stops_between_steps(tmp_path: Path, store: ImageStore) -> None:
     with pytest.raises(Stopped):
         low_shot(store, tmp_path, stop_after=2)
+
+
+@pytest.mark.parametrize("looks", [[1], [3], [6], [2, 4, 1]])
+def test_low_shot_goes_on_where_it_was_stopped(tmp_path: Path, store: ImageStore, looks: list[int]) -> None:
+    """Each of four trainings is three steps and a look at the held-out images."""
+    student, split = write_student(tmp_path / "student"), coloured_split(store)
+    asked = LowShotProtocol(shares=(0.1, 1.0), seeds=(0, 1), steps=3, lr=0.02)
+
+    def work(context: LocalContext) -> dict[str, Outcome]:
+        return low_shot_finetuning(asked, student, store, split, View(SIDE, CROP), CPU, "fp32", context)
+
+    straight = LocalContext(tmp_path / "straight")
+    whole, (found, contexts) = work(straight), interrupted(work, tmp_path, looks)
+    for column, outcome in whole.items():
+        assert np.array_equal(found[column].right, outcome.right)
+        assert found[column].facts == outcome.facts
+    assert metrics(contexts) == straight.metrics
+    assert contexts[-1].done == straight.done
+
+
+def test_low_shot_of_another_checkpoint_starts_afresh(tmp_path: Path, store: ImageStore) -> None:
+    """Of the same architecture, so that its state would fit."""
+    with pytest.raises(Stopped):
+        low_shot(store, tmp_path, stop_after=2)
+    other = write_student(tmp_path / "other")
+    saved = torch.load(other / "model.pt", weights_only=True)
+    saved["backbone"] = {name: value * 2 for name, value in saved["backbone"].items()}
+    torch.save(saved, other / "model.pt")
+    asked, split = LowShotProtocol(shares=(0.1, 1.0), seeds=(0,), steps=3, lr=0.02), coloured_split(store)
+    contexts = [LocalContext(tmp_path / name, resume_from=tmp_path / "work") for name in ("same", "next")]
+    for context, student in zip(contexts, (tmp_path / "student", other), strict=True):
+        low_shot_finetuning(asked, student, store, split, View(SIDE, CROP), CPU, "fp32", context)
+    assert contexts[0].messages == ["Resumed after step 3 of 3."]
+    assert len(contexts[1].messages) == 1
+    assert "starting afresh" in contexts[1].messages[0]
 
 
 def test_cross_entropy_is_that_of_the_labels() -> None:

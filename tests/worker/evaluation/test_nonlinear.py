@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from models.checkpoint import load_classifier
+from tests.worker.evaluation.attempts import interrupted, metrics
 from tests.worker.evaluation.plain_colours import CROP, SIDE, coloured_split, coloured_store, write_student
 from worker.config.probe import NonlinearProtocol
 from worker.config.reasons import Reason
@@ -157,6 +158,43 @@ def test_torch_s_generator_is_left_as_it_was(tmp_path: Path, store: ImageStore, 
 def test_stops_between_steps(tmp_path: Path, store: ImageStore, student: Path) -> None:
     with pytest.raises(Stopped):
         probe(store, student, LocalContext(tmp_path / "work", stop_after=2), columns=("conv5",))
+
+
+@pytest.mark.parametrize(("looks", "killed"), [([1], False), ([4], False), ([6, 4], False), ([7], True)])
+def test_goes_on_where_it_was_interrupted(
+    tmp_path: Path,
+    store: ImageStore,
+    student: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    looks: list[int],
+    killed: bool,
+) -> None:
+    """Each of two seeds is four steps and a look at the judging images."""
+    if killed:
+        monkeypatch.setattr("worker.evaluation.journal.SAVE_SECONDS", 0.0)
+
+    def work(context: LocalContext) -> dict[str, Outcome]:
+        return probe(store, student, context, columns=("conv2", "conv5", "fc7"), seeds=(0, 1))
+
+    straight = LocalContext(tmp_path / "straight")
+    whole, (found, contexts) = work(straight), interrupted(work, tmp_path, looks, killed)
+    for column, outcome in whole.items():
+        assert np.array_equal(found[column].right, outcome.right)
+        assert found[column].facts["loss"] == outcome.facts["loss"]
+        assert found[column].trunk_unchanged is True
+    assert list(dict.fromkeys(metrics(contexts))) == straight.metrics
+    assert contexts[-1].done == straight.done
+
+
+def test_the_state_of_other_labels_is_left_aside(tmp_path: Path, store: ImageStore, student: Path) -> None:
+    with pytest.raises(Stopped):
+        probe(store, student, LocalContext(tmp_path / "first", stop_after=2), columns=("conv5",))
+    context = LocalContext(tmp_path / "second", resume_from=tmp_path / "first")
+    split = coloured_split(store)
+    swapped = replace(split, labels=(split.labels + 1) % 3)
+    asked = NonlinearProtocol(columns=("conv5",), seeds=(0,), epochs=2, training_batch=16, width=16, crops=1, batch=32)
+    run_nonlinear(asked, student, store, swapped, View(SIDE, CROP), CPU, "fp32", context)
+    assert any("starting afresh" in message for message in context.messages)
 
 
 def test_a_rate_that_is_too_high_is_said_to_diverge(tmp_path: Path, store: ImageStore, student: Path) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.config import Arch, BackboneConfig
+from tests.worker.evaluation.attempts import interrupted, metrics
 from tests.worker.evaluation.coloured import coloured_store, untrained_checkpoint
 from worker.config.reasons import Reason
 from worker.config.transfer import VocSegmentationProtocol
@@ -157,6 +158,34 @@ def test_what_cannot_be_measured_is_refused(
 def test_it_stops_when_asked(folder: Path, store: AnnotatedStore) -> None:
     with pytest.raises(Stopped):
         segmented(folder, store, SHORT, LocalContext(folder / "work", stop_after=1))
+
+
+@pytest.mark.parametrize(("looks", "killed"), [([0], False), ([9], False), ([15, 2], False), ([16], True)])
+def test_goes_on_where_it_was_interrupted(
+    folder: Path,
+    store: AnnotatedStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    looks: list[int],
+    killed: bool,
+) -> None:
+    """Each of two seeds is two steps and twelve looks, one at each test image."""
+    if killed:
+        monkeypatch.setattr("worker.evaluation.journal.SAVE_SECONDS", 0.0)
+    asked = SHORT.model_copy(update={"seeds": (0, 1), "mirror": True, "crop": 64, "batch_norm": "train"})
+
+    def work(context: LocalContext) -> TransferResult:
+        return segmented(folder, store, asked, context)
+
+    straight = LocalContext(tmp_path / "straight")
+    whole, (found, contexts) = work(straight), interrupted(work, tmp_path, looks, killed)
+    assert (found.cells, found.further) == (whole.cells, whole.further)
+    assert found.facts["training_loss"] == whole.facts["training_loss"]
+    assert found.right is not None
+    assert whole.right is not None
+    assert np.array_equal(found.right["segm"], whole.right["segm"])
+    assert list(dict.fromkeys(metrics(contexts))) == straight.metrics
+    assert contexts[-1].done == straight.done
 
 
 def test_the_loss_is_the_mean_over_judged_pixels() -> None:

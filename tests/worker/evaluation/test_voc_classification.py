@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.worker.evaluation.attempts import interrupted, metrics
 from tests.worker.evaluation.plain_colours import COLOURS, write_student
 from tests.worker.stages.networks import write_network
 from worker.config.reasons import Reason
@@ -161,6 +163,50 @@ def test_images_without_any_object_are_no_ground_to_learn_from(tmp_path: Path, s
 def test_stops_between_steps(store: AnnotatedStore, student: Path) -> None:
     with pytest.raises(Stopped):
         classify(store, student, stop_after=2)
+
+
+@pytest.mark.parametrize(
+    ("mode", "looks", "killed"),
+    [("all", [1], False), ("all", [3], False), ("all", [5, 1, 2], False), ("fc678", [6], True), ("fc8", [1], False)],
+)
+def test_goes_on_where_it_was_interrupted(
+    store: AnnotatedStore,
+    student: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str,
+    looks: list[int],
+    killed: bool,
+) -> None:
+    """Each of two seeds is three steps and a look at the test images."""
+    if killed:
+        monkeypatch.setattr("worker.evaluation.journal.SAVE_SECONDS", 0.0)
+    asked = VocClassificationProtocol(**SMALL, mode=mode, seeds=(0, 1))  # type: ignore[arg-type]
+
+    def work(context: LocalContext) -> TransferResult:
+        return run_voc_classification(asked, student, store, CPU, context)
+
+    straight = LocalContext(tmp_path / "straight")
+    whole, (found, contexts) = work(straight), interrupted(work, tmp_path, looks, killed)
+    assert (found.cells, found.further) == (whole.cells, whole.further)
+    assert found.facts["training_loss"] == whole.facts["training_loss"]
+    assert found.right is not None
+    assert whole.right is not None
+    assert np.array_equal(found.right["class"], whole.right["class"])
+    assert found.trunk_unchanged is whole.trunk_unchanged is (None if mode == "all" else True)
+    assert list(dict.fromkeys(metrics(contexts))) == straight.metrics
+    assert contexts[-1].done == straight.done
+
+
+def test_the_state_of_another_protocol_or_dataset_is_left_aside(
+    store: AnnotatedStore, student: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Stopped):
+        classify(store, student, stop_after=2)
+    for number, (data, rate) in enumerate([(store, 0.5), (replace(store, digest="another"), 0.001)]):
+        context = LocalContext(tmp_path / str(number), resume_from=student.parent / "work")
+        run_voc_classification(VocClassificationProtocol(**SMALL, lr=rate), student, data, CPU, context)
+        assert any("starting afresh" in message for message in context.messages)
 
 
 def test_batches_of_one_image_train(store: AnnotatedStore, student: Path) -> None:

@@ -25,6 +25,7 @@ from worker.config.scores import ScoreSheet
 from worker.data.store import ImageStore, write_store
 from worker.stages.contract import StageError, Stopped
 from worker.stages.probe import ProbeInputs, run
+from worker.stages.resumable import STATE_FILE
 from worker.stages.standalone import LocalContext
 
 SEEDS = (0, 1)
@@ -263,6 +264,34 @@ def test_stops_between_steps_and_leaves_nothing(
     with pytest.raises(Stopped):
         run(ProbeConfig(protocol=linear()), ProbeInputs(store=store.path, checkpoint=checkpoint), context)
     assert not list(context.workdir.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("protocol", "looks"),
+    [
+        (NonlinearProtocol(columns=("conv4", "conv5"), epochs=1, width=16, crops=1, seeds=(0,)), 0),
+        (LowShotProtocol(taps=("conv1",), shares=(0.1, 0.5), max_dims=64, seeds=(0,), steps=2, epochs=2), 4),
+        (LowShotProtocol(taps=("conv1",), shares=(0.1, 0.5), max_dims=64, seeds=(0,), steps=2, epochs=2), 7),
+    ],
+)
+def test_a_stopped_training_goes_on_to_the_same_sheet_and_leaves_its_state_behind(
+    tmp_path: Path, store: ImageStore, checkpoint: Path, protocol: AnyProbe, looks: int
+) -> None:
+    """Two trainings of two steps and one look at the held-out images, then linear probes, are the low-shot one."""
+    whole, right = judged(tmp_path / "whole", protocol, store, checkpoint)
+    config, inputs = ProbeConfig(protocol=protocol), ProbeInputs(store=store.path, checkpoint=checkpoint)
+    first, second = tmp_path / "first", tmp_path / "second"
+    with pytest.raises(Stopped):
+        run(config, inputs, LocalContext(first, stop_after=looks))
+    assert [path.name for path in first.iterdir()] == [STATE_FILE]
+    context = LocalContext(second, resume_from=first)
+    made = run(config, inputs, context).evaluation
+    assert any(message.startswith(("Resumed after", "Finished by an earlier")) for message in context.messages)
+    assert [path.name for path in second.iterdir()] == ["evaluation"]
+    sheet = ScoreSheet.model_validate(made.summary)
+    assert (sheet.cells, sheet.further, sheet.trunk_unchanged) == (whole.cells, whole.further, whole.trunk_unchanged)
+    for column, shares in right.items():
+        np.testing.assert_array_equal(np.load(made.path / f"right_{column}.npy"), shares)
 
 
 def test_progress_reaches_its_end(tmp_path: Path, store: ImageStore, checkpoint: Path) -> None:

@@ -11,7 +11,8 @@ from worker.config.reasons import Reason
 from worker.config.scores import ProtocolName, ScoreSheet
 from worker.config.transfer import TransferConfig
 from worker.data.annotated import AnnotatedStore
-from worker.stages.contract import StageError
+from worker.stages.contract import StageError, Stopped
+from worker.stages.resumable import STATE_FILE
 from worker.stages.standalone import LocalContext
 from worker.stages.transfer import TransferInputs, run
 
@@ -65,6 +66,27 @@ def test_the_checkpoint_is_only_read(inputs: TransferInputs, tmp_path: Path) -> 
     before = {path.name: path.read_bytes() for path in inputs.checkpoint.iterdir()}
     run(TransferConfig.model_validate({"protocol": PROTOCOLS[0][0]}), inputs, LocalContext(tmp_path))
     assert {path.name: path.read_bytes() for path in inputs.checkpoint.iterdir()} == before
+
+
+@pytest.mark.parametrize(("protocol", "metric", "column"), PROTOCOLS)
+def test_a_stopped_evaluation_goes_on_to_the_same_sheet_and_leaves_its_state_behind(
+    inputs: TransferInputs, tmp_path: Path, protocol: dict[str, object], metric: str, column: str
+) -> None:
+    config = TransferConfig.model_validate({"protocol": protocol})
+    whole = run(config, inputs, LocalContext(tmp_path / "whole")).evaluation
+    with pytest.raises(Stopped):
+        run(config, inputs, LocalContext(tmp_path / "first", stop_after=1))
+    assert [path.name for path in (tmp_path / "first").iterdir()] == [STATE_FILE]
+    context = LocalContext(tmp_path / "second", resume_from=tmp_path / "first")
+    resumed = run(config, inputs, context).evaluation
+    assert "Resumed after step 2 of 2." in context.messages
+    assert [path.name for path in context.workdir.iterdir()] == ["evaluation"]
+    files = [f"right_{column}.npy", "images.json"]
+    assert [(resumed.path / name).read_bytes() for name in files] == [
+        (whole.path / name).read_bytes() for name in files
+    ]
+    for told in ("cells", "further", "deviations", "trunk_unchanged", "checkpoint", "config"):
+        assert resumed.summary[told] == whole.summary[told]
 
 
 def test_inputs_that_are_damaged_are_named(inputs: TransferInputs, tmp_path: Path) -> None:
