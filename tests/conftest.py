@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import settings as hypothesis_settings
 from pydantic import SecretStr
 
 from app.db.migrate import upgrade
 from app.embedded.servers import Servers
 from app.settings import Settings
+
+# A busy machine is no failure.
+hypothesis_settings.register_profile("clockless", deadline=None)
+hypothesis_settings.load_profile("clockless")
 
 TEMPLATE = "migrated"
 BROKER_DATABASE = 1

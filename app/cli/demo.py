@@ -16,6 +16,7 @@ from typing import Any
 from app.cli.console import err, say
 from app.cli.failures import FAILURES, CommandError
 from app.cli.progress import Board, duration
+from app.cli.transfers import FILES
 from app.client.client import PassdownClient
 from app.client.models import Run, why
 from app.embedded.daemon import DaemonError
@@ -26,6 +27,9 @@ TRAINING_SHARE = 0.35
 """Of the minutes, for each of the two trainings; ingest, features, clustering and evaluation share the rest."""
 
 SIDE = 160
+
+FORMATS = ("safetensors", "torchvision", "onnx")
+"""Each holds all of the weights, more than 200 MB, and is brought."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ def _ingest(client: PassdownClient, source: Source, board: Board) -> None:
 
 def _train(client: PassdownClient, minutes: float, board: Board) -> Run:
     schedule = {"schedule": {"minutes": round(minutes * TRAINING_SHARE, 3)}}
-    config: dict[str, Any] = {"pretrain": schedule, "classify": schedule}
+    config: dict[str, Any] = {"pretrain": schedule, "classify": schedule, "export": {"formats": FORMATS}}
     run = client.create_run("images", preset="demo", config=config)
     say(f"Run {run.id}: preset demo, {minutes:g} minutes")
     return _wait(client, run.id, board)
@@ -105,10 +109,9 @@ def _wait(client: PassdownClient, ref: str, board: Board) -> Run:
 def _collect(client: PassdownClient, run: Run, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     weights = run.artifact("weights")
-    client.download_weights(run.id, "safetensors", out / "alexnet.safetensors")
-    client.download_weights(run.id, "onnx", out / "alexnet.onnx")
-    for name in ("model_card.json", "alexnet.torchvision.pth"):
-        client.download_file(weights.id, name, out / name)
+    for form in FORMATS:
+        client.download_weights(run.id, form, out / FILES[form])
+    client.download_file(weights.id, "model_card.json", out / "model_card.json")
     client.download_labels(run.artifact("pseudo_label_set").id, "parquet", out / "pseudo_labels.parquet")
     client.download_file(run.artifact("centroids").id, "centroids.npy", out / "centroids.npy")
     for name in ("report.md", "clusters.png", "conv1.png", "preview.png"):

@@ -49,11 +49,10 @@ def test_the_results_lie_there_and_nothing_else_is_left(workplace: Path) -> None
     out, data = workplace / "good" / "out", workplace / "good" / "data"
     assert process.returncode == 0, told
     assert {path.name for path in out.iterdir()} == FILES
-    assert set(re.findall(r"\]\((\w+\.png)\)", (out / "report.md").read_text())) == {
-        "clusters.png",
-        "conv1.png",
-        "preview.png",
-    }
+    report = (out / "report.md").read_text()
+    assert set(re.findall(r"\]\((\w+\.png)\)", report)) == {"clusters.png", "conv1.png", "preview.png"}
+    explained = re.findall(r"^`(.+)`:$", report, re.MULTILINE)
+    assert explained == ["alexnet.safetensors", "alexnet.torchvision.pth", "alexnet.onnx"]
     assert list(data.iterdir()) == []
     classes = json.loads((out / "model_card.json").read_text())["classes"]
     alexnet = torchvision.models.alexnet(num_classes=classes)

@@ -135,8 +135,10 @@ PIPELINE: dict[StageName, StageSpec] = {
                 "teacher": _MAYBE_CHECKPOINT,
                 "centroids": _port(ArtifactKind.centroids, optional=True),
                 "evaluation": _port(ArtifactKind.evaluation, optional=True),
+                "weights": _port(ArtifactKind.weights, optional=True),
             },
             outputs={"report": ArtifactKind.report},
+            code_version=2,
         ),
     )
 }

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 from pydantic import ValidationError
 
+from models.model_card import ModelCard
 from worker.clustering.centroids import Centroids
 from worker.config.evaluate import ReportConfig
 from worker.config.pipeline import ArtifactKind
@@ -31,6 +32,7 @@ class ReportInputs(Inputs):
     teacher: Path | None = None
     centroids: Path | None = None
     evaluation: Path | None = None
+    weights: Path | None = None
 
 
 class ReportResult(Result):
@@ -49,6 +51,7 @@ def run(config: ReportConfig, inputs: ReportInputs, context: Context) -> ReportR
     teacher = opened_checkpoint(inputs.teacher) if inputs.teacher else None
     clustering = Centroids.open(inputs.centroids).facts if inputs.centroids else None
     evaluation = _read_evaluation(inputs.evaluation) if inputs.evaluation else None
+    card = _read_card(inputs.weights) if inputs.weights else None
     folder = context.workdir / "report"
     rows = largest_clusters(labels.values, labels.distances, config.clusters, config.images_per_cluster)
     with machine_errors("writing the report"):
@@ -60,7 +63,7 @@ def run(config: ReportConfig, inputs: ReportInputs, context: Context) -> ReportR
         filter_picture(seen).save(folder / "conv1.png", optimize=True)
         record = teacher[0] if teacher else None
         preview = _copied_preview(inputs.teacher, folder)
-        text = report_words(store, labels, student[0], record, clustering, evaluation, preview)
+        text = report_words(store, labels, student[0], record, clustering, evaluation, preview, card)
         (folder / "report.md").write_text(text, encoding="utf-8")
     context.progress(1, 1, "reports")
     summary = {"clusters_shown": len(rows), "evaluated": bool(evaluation and evaluation.labelled)}
@@ -83,6 +86,13 @@ def _read_evaluation(folder: Path) -> Evaluation:
         return Evaluation.model_validate_json((folder / "evaluation.json").read_text())
     except (OSError, ValidationError) as error:
         raise StageError(Reason.artifact_corrupt, f"The evaluation can't be read: {error}.") from error
+
+
+def _read_card(weights: Path) -> ModelCard:
+    try:
+        return ModelCard.model_validate_json((weights / "model_card.json").read_text())
+    except (OSError, ValidationError) as error:
+        raise StageError(Reason.artifact_corrupt, f"The weights' model card can't be read: {error}.") from error
 
 
 def _copied_preview(teacher: Path | None, folder: Path) -> str | None:

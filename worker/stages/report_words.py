@@ -7,13 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checkpoint import CheckpointRecord
-from models.exporting import torchvision_misfit
-from models.model_card import load_lines, normalise_line
+from models.model_card import ModelCard
 from worker.clustering.centroids import ClusteringFacts
 from worker.data.store import ImageStore
 from worker.evaluation.record import Evaluation
 from worker.evaluation.words import evaluation_words, table
-from worker.stages.export import FILE_NAMES
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,7 @@ def report_words(
     clustering: ClusteringFacts | None,
     evaluation: Evaluation | None,
     preview: str | None,
+    weights: ModelCard | None,
 ) -> str:
     """The whole of report.md; what is None is left out."""
     told = evaluation_words(evaluation) if evaluation else ["No evaluation was made: look at the clusters."]
@@ -69,10 +68,7 @@ def report_words(
         "![Filters of conv1](conv1.png)",
         "",
         "Each filter is stretched to its own range. Smooth edges and blobs of colour are learned; noise is not.",
-        "",
-        "## How to load the student",
-        "",
-        *_loading(student),
+        *(_loading(weights) if weights else []),
     ]
     return "\n".join(lines) + "\n"
 
@@ -173,13 +169,17 @@ def _clustering_rows(clustering: ClusteringFacts) -> list[list[str]]:
     ]
 
 
-def _loading(record: CheckpointRecord) -> list[str]:
+def _loading(card: ModelCard) -> list[str]:
+    """Of the files that were made, the student's."""
+    size = card.input.size
     lines = [
-        f"Input: (N, 3, {record.crop}, {record.crop}) float32, {normalise_line(record.pixels)}. "
-        "Batch norm, if any, is folded into the layers of the exported files."
+        "",
+        "## How to load the student",
+        "",
+        f"Input: (N, 3, {size}, {size}) float32, {card.input.normalise}. "
+        "Batch norm, if any, is folded into the layers of the exported files.",
     ]
-    for form, name in FILE_NAMES.items():
-        if form == "torchvision" and torchvision_misfit(record):
-            continue
-        lines += ["", f"`{name}`:", "", "```python", *load_lines(form, name, record.classes), "```"]
+    for form, file in card.files.items():
+        if form != "teacher":
+            lines += ["", f"`{file.name}`:", "", "```python", *file.load, "```"]
     return lines

@@ -1,18 +1,23 @@
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from models.checkpoint import save_checkpoint
+from models.model_card import normalise_line
+from tests.models.nets import small_student
 from tests.worker.stages.feature_sets import small_store, write_features
 from tests.worker.stages.networks import SMALL_VGG, write_network
 from worker.config.cluster import ClusterConfig
 from worker.config.evaluate import EvaluateConfig, ReportConfig
+from worker.config.export import ExportConfig
 from worker.config.label import LabelConfig
 from worker.config.reasons import Reason
 from worker.config.sources import ClassLabelsConfig
-from worker.stages import class_labels, cluster, evaluate, label
+from worker.stages import class_labels, cluster, evaluate, export, label
 from worker.stages.contract import StageError
 from worker.stages.report import ReportInputs, run
 from worker.stages.standalone import LocalContext
@@ -65,7 +70,29 @@ def test_tells_the_whole_run(tmp_path: Path) -> None:
     assert "conv4, 12 x 1 x 1" in text
     assert "| untrained, calibrated |" in text
     assert "### What the numbers show" in text
+
+
+def test_only_files_that_were_made_are_explained(tmp_path: Path) -> None:
+    given = Given(tmp_path)
+    _, text = given.report()
+    assert "How to load" not in text
+    config = ExportConfig(formats=("safetensors", "onnx"))
+    record, net = small_student("alexnet")
+    save_checkpoint(tmp_path / "whole", record, net.backbone, net.head)
+    exported = export.ExportInputs(student=tmp_path / "whole", teacher=given.teacher)
+    weights = export.run(config, exported, LocalContext(tmp_path / "exporting")).weights.path
+    _, text = given.report(weights=weights)
+    assert re.findall(r"^`(.+)`:$", text, re.MULTILINE) == ["alexnet.safetensors", "alexnet.onnx"]
     assert 'net = load_alexnet("alexnet.safetensors")' in text
+    assert f"Input: (N, 3, {record.crop}, {record.crop}) float32, {normalise_line(record.pixels)}." in text
+
+
+def test_weights_without_a_card_are_refused(tmp_path: Path) -> None:
+    given = Given(tmp_path)
+    (tmp_path / "weights").mkdir()
+    with pytest.raises(StageError) as refused:
+        given.report(weights=tmp_path / "weights")
+    assert refused.value.reason == Reason.artifact_corrupt
 
 
 def test_a_supervised_run_speaks_of_classes(tmp_path: Path) -> None:
@@ -122,12 +149,6 @@ def test_the_contact_sheet_has_as_many_rows_as_asked(tmp_path: Path) -> None:
     all_of_them, _ = given.report(ReportConfig(clusters=50, thumbnail=40))
     heights.append(Image.open(all_of_them / "clusters.png").height)
     assert heights[1] - heights[0] == 4 * 42
-
-
-def test_a_torchvision_file_is_mentioned_only_where_there_is_one(tmp_path: Path) -> None:
-    _, text = Given(tmp_path).report()
-    assert "alexnet.onnx" in text
-    assert "torchvision.models" not in text
 
 
 def test_labels_of_other_images_are_refused(tmp_path: Path) -> None:
