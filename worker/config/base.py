@@ -3,11 +3,23 @@
 Nothing in this package imports torch: the API's request models are these classes.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Auto = Literal["auto"]
+
+
+def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("every seed may be named once: the same seed gives the same number again")
+    return seeds
+
+
+Seeds = Annotated[
+    tuple[int, ...], AfterValidator(_distinct), Field(min_length=1, json_schema_extra={"uniqueItems": True})
+]
+"""Of trainings that are averaged: repeated ones would make their spread look smaller than it is."""
 
 
 class Config(BaseModel):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from worker.config.base import Auto, Config, StageConfig
+from worker.config.base import Auto, Config, Seeds, StageConfig
 
 Tap = Literal["conv1", "conv2", "conv3", "conv4", "conv5"]
 TAPS: tuple[Tap, ...] = ("conv1", "conv2", "conv3", "conv4", "conv5")
@@ -28,7 +28,7 @@ class Protocol(Config):
     split: LabelSplit = LabelSplit()
     side: Annotated[int, Field(ge=32)] | Auto = Field("auto", description="auto: the crop shows 224/256 of the image")
     crop: Annotated[int, Field(ge=32)] | Auto = Field("auto", description="auto: what the checkpoint was made for")
-    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    seeds: Seeds = (0, 1, 2)
     confidence: float = Field(0.95, gt=0.5, lt=1)
     batch: int = Field(128, ge=1, description="images per forward pass")
 

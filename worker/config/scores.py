@@ -9,7 +9,7 @@ the seeds of 1 for right, 0 for wrong), from which two checkpoints are compared 
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 
 from worker.config.base import Config
 
@@ -35,17 +35,17 @@ Table = Literal[3, 4, 5, 6]
 
 
 class Cell(Config):
-    """One number, a share 0..1, with its interval at `confidence`."""
+    """One number, a share 0..1, with its interval at `confidence`; what is no number makes no cell."""
 
-    value: float
+    value: FiniteFloat
     """Mean over the seeds."""
-    low: float
-    high: float
+    low: FiniteFloat
+    high: FiniteFloat
     interval: str
     """How the interval was made, in words: `Wilson over images`, `bootstrap over images`, `Student over seeds`."""
     n: int
     """Judged images (or objects, as the protocol says)."""
-    per_seed: dict[str, float] = Field(default={})
+    per_seed: dict[str, FiniteFloat] = Field(default={})
 
 
 class ScoreSheet(Config):

@@ -1,17 +1,17 @@
 """Evaluations by fine-tuning on annotated photographs (PASCAL VOC's layout): which protocol, and how."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from worker.config.base import Auto, Config, StageConfig
+from worker.config.base import Auto, Config, Seeds, StageConfig
 
 
 class TransferProtocol(Config):
     train_set: str = Field("trainval", description="image sets by name, `year/name` for one year only, joined by +")
     test_set: str = "test"
     classes: tuple[str, ...] | None = Field(None, description="None: all that the training set has")
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    seeds: Seeds = (0,)
     confidence: float = Field(0.95, gt=0.5, lt=1)
     iterations: int = Field(ge=1)
     batch: int = Field(ge=1)
@@ -37,6 +37,12 @@ class VocClassificationProtocol(TransferProtocol):
         "train", description="of convolutions that learn; fixed: the checkpoint's statistics, as if folded"
     )
     ap: Literal["voc07", "all-point"] = Field("voc07", description="of `cells`; the other is in `further`")
+
+    @model_validator(mode="after")
+    def _scales_in_order(self) -> Self:
+        if self.min_scale > self.max_scale:
+            raise ValueError(f"`min_scale` {self.min_scale:g} is above `max_scale` {self.max_scale:g}")
+        return self
 
 
 class VocDetectionProtocol(TransferProtocol):

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from worker.config.reasons import Reason
 from worker.config.scores import Cell
 from worker.data.annotated import AnnotatedStore
 from worker.evaluation.average_precision import ApRule, weighted_average_precision
 from worker.evaluation.bootstrap import WORDS, percentile_interval
+from worker.stages.contract import StageError
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,10 @@ class Judgement:
 
 
 def read_marks(store: AnnotatedStore, images: Sequence[int], classes: Sequence[str]) -> Marks:
-    """What the objects of `images` say of `classes`; objects of other classes say nothing."""
+    """What the objects of `images` say of `classes`; objects of other classes say nothing.
+
+    Raises `StageError(bad_labels)` where no image shows any: then there is nothing to learn or to find.
+    """
     position = {name: place for place, name in enumerate(classes)}
     plain = torch.zeros(len(images), len(classes), dtype=torch.bool)
     difficult = plain.clone()
@@ -74,6 +79,9 @@ def read_marks(store: AnnotatedStore, images: Sequence[int], classes: Sequence[s
         for annotation in store.objects(image):
             if annotation.name in position:
                 (difficult if annotation.difficult else plain)[row, position[annotation.name]] = True
+    if not plain.any():
+        message = f"None of {len(images)} images, {store.id(images[0])} the first, shows an object of the asked classes"
+        raise StageError(Reason.bad_labels, f"{message} that isn't difficult: {', '.join(classes)}.")
     return Marks(plain, difficult & ~plain)
 
 

@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import label_ranking_average_precision_score
 
+from worker.config.reasons import Reason
 from worker.data.annotated import AnnotatedStore, Annotation, write_annotated_store
 from worker.evaluation.average_precision import average_precision
 from worker.evaluation.bootstrap import bootstrap_weights
 from worker.evaluation.multilabel import Judgement, Marks, class_precisions, label_rankings, read_marks
+from worker.stages.contract import StageError
 
 BOX = (0.0, 0.0, 2.0, 2.0)
 NAMES = ("cat", "dog", "sheep")
@@ -42,6 +44,18 @@ def test_a_class_of_difficult_objects_only_is_ignored(tmp_path: Path) -> None:
     marks = read_marks(AnnotatedStore.open(tmp_path / "store"), [0, 1, 2, 3], ["cat", "dog"])
     assert marks.shown.tolist() == [[True, False], [False, True], [False, False], [False, False]]
     assert marks.ignored.tolist() == [[False, False], [True, False], [False, False], [False, False]]
+
+
+def test_images_with_nothing_to_find_are_refused_before_anything_is_learnt(tmp_path: Path) -> None:
+    objects = {"a": [Annotation("cat", BOX, True)], "b": [Annotation("dog", BOX)]}
+    write_annotated_store(
+        tmp_path / "store", dict.fromkeys(objects, np.zeros((4, 4, 3), np.uint8)), {"all": ["a", "b"]}, objects
+    )
+    with pytest.raises(
+        StageError, match="None of 2 images, a the first, shows an object of the asked classes"
+    ) as error:
+        read_marks(AnnotatedStore.open(tmp_path / "store"), [0, 1], ["cat"])
+    assert error.value.reason is Reason.bad_labels
 
 
 @given(st.integers(0, 50))
