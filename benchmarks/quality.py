@@ -9,6 +9,7 @@ again.
 
 import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,28 +37,53 @@ def main() -> None:
     whole = _stored(steps, arguments.data, recipe.side)
     proof = Proof(recipe, _facts(arguments, whole), steps.seconds)
     split = _split(arguments.held_out)
-    methods = Methods(steps, recipe, without_held_out(whole, split, arguments.out / "seen"), arguments.budget)
+    seen = without_held_out(whole, split, arguments.out / "seen")
     config = ProbeConfig(protocol=LinearProtocol(split=split, side=recipe.view_side, crop=recipe.crop))
-    for name in arguments.methods:
-        try:
-            proof.checkpoints[name] = methods.checkpoint(name)
-            inputs = {"store": whole, "checkpoint": proof.checkpoints[name]}
-            judged = steps.take(f"linear.{name}", probe.run, config, probe.ProbeInputs, inputs)["evaluation"]
-        except StageError as error:
-            proof.failed[name] = f"{error.reason}: {error}"
-            continue
-        proof.told = methods.told
-        proof.add_probe(name, judged)
-        (arguments.out / "report.md").write_text(proof.text())
-    if arguments.voc is not None:
-        chosen = {name: proof.checkpoints[name] for name in arguments.voc_methods if name in proof.checkpoints}
-        for protocol in arguments.voc_protocols:
-            for name, sheets in voc_sheets(
-                steps, arguments.voc, chosen, [protocol], gpu=arguments.size == "gpu"
-            ).items():
-                proof.add_transfer(name, sheets[protocol])
+    for network in range(arguments.networks):
+        drawn = recipe.model_copy(update={"seed": recipe.seed + network})
+        methods = Methods(steps, drawn, seen, arguments.budget / arguments.networks)
+        for name in arguments.methods:
+            _prove(name, network, methods, Judge(steps, config, whole), proof)
             (arguments.out / "report.md").write_text(proof.text())
+    if arguments.voc is not None:
+        _prove_transfer(arguments, steps, proof)
     print(proof.text())
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Probes checkpoints on all images: those that trainings saw teach, the held-out ones judge."""
+
+    steps: Steps
+    config: ProbeConfig
+    store: Path
+
+    def evaluation(self, name: str, checkpoint: Path) -> Path:
+        inputs = {"store": self.store, "checkpoint": checkpoint}
+        return self.steps.take(f"linear.{name}", probe.run, self.config, probe.ProbeInputs, inputs)["evaluation"]
+
+
+def _prove(name: str, network: int, methods: Methods, judge: Judge, proof: Proof) -> None:
+    label = name if network == 0 else f"{name}, network {network + 1}"
+    try:
+        checkpoint = methods.checkpoint(name)
+        proof.add_probe(name, judge.evaluation(name, checkpoint))
+    except StageError as error:
+        proof.failed[label] = f"{error.reason}: {error}"
+        return
+    proof.checkpoints.setdefault(name, checkpoint)
+    if name in methods.told:
+        proof.told[label] = methods.told[name]
+
+
+def _prove_transfer(arguments: argparse.Namespace, steps: Steps, proof: Proof) -> None:
+    """Of each method's first network."""
+    chosen = {name: proof.checkpoints[name] for name in arguments.voc_methods if name in proof.checkpoints}
+    for protocol in arguments.voc_protocols:
+        sheets = voc_sheets(steps, arguments.voc, chosen, [protocol], gpu=arguments.size == "gpu")
+        for name, by_protocol in sheets.items():
+            proof.add_transfer(name, by_protocol[protocol])
+        (arguments.out / "report.md").write_text(proof.text())
 
 
 def _arguments() -> argparse.Namespace:
@@ -65,6 +91,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="a folder with train.tsv, or of one folder a class")
     parser.add_argument("--out", type=Path, default=Path("quality"))
     parser.add_argument("--budget", type=float, default=25, help="minutes for all trainings together")
+    parser.add_argument("--networks", type=int, default=1, help="trainings of each method, with seeds of their own")
     parser.add_argument("--held-out", type=float, help="share of the images that judges; a tenth if left out")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--size", choices=("gpu", "cpu"), default="gpu" if torch.cuda.is_available() else "cpu")

@@ -58,3 +58,20 @@ def test_without_both_ends_of_the_gap_no_share_is_told(tmp_path: Path) -> None:
     proof = Proof(cpu_recipe(), {}, {})
     proof.add_probe("jigsaw++", _judged(tmp_path / "jigsaw++", PAPER["jigsaw++"]))
     assert "Share of the gap" not in proof.text()
+
+
+def test_several_networks_of_a_method_count_together(tmp_path: Path) -> None:
+    proof = Proof(cpu_recipe(), {}, {})
+    for network, name in enumerate(("random", "jigsaw++")):
+        proof.add_probe("random", _judged(tmp_path / f"{network}", PAPER[name]))
+    proof.add_probe("supervised", _judged(tmp_path / "supervised", PAPER["supervised"]))
+    text = proof.text()
+    assert "| random | 14.9 (" in text  # (11.6 + 18.2) / 2
+    assert "| random | 11.6 18.2 | 17.1 28.7 |" in text
+    assert "| supervised - random | **+4.4 (" in text
+
+
+def test_one_network_a_method_is_told_once(tmp_path: Path) -> None:
+    proof = Proof(cpu_recipe(), {}, {})
+    proof.add_probe("random", _judged(tmp_path / "random", PAPER["random"]))
+    assert "Network by network" not in proof.text()
