@@ -115,7 +115,8 @@ def _judged(task: DetectionTask, measured: Sequence[Trial], column: str) -> list
 
 def _image_scores(judged: list[list[Judged]]) -> NDArray[np.float32]:
     """(images,): mean over the seeds."""
-    return np.mean([image_scores(classes) for classes in judged], axis=0).astype(np.float32)
+    scores: NDArray[np.float64] = np.mean([image_scores(classes) for classes in judged], axis=0)
+    return scores.astype(np.float32)
 
 
 def _resampled(judged: list[list[Judged]], rule: ApRule, weights: Tensor) -> Tensor:

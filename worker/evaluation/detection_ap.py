@@ -85,8 +85,7 @@ class Judged(NamedTuple):
         first = np.searchsorted(image, image)
         ends = np.concatenate([[0], found.cumsum()])
         precision = (ends[1:] - ends[first]) / (np.arange(len(rows)) - first + 1)
-        sums: Floats = np.bincount(image, precision * found, minlength=images)
-        return sums
+        return np.bincount(image, precision * found, minlength=images).astype(np.float64)
 
     def _as_tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         verdict = torch.from_numpy(self.verdict)
