@@ -51,10 +51,17 @@ def cluster_quality(protocol: ClusterProtocol, subject: Subject, images: Labels)
     points = Points(features.matrix(), protocol.l2_normalise)
     unchanged = network.digest() == before
     search = NearestCentre(points.dim, subject.context.device)
-    clusters = [_clusters(protocol, points, seed, search, steps) for seed in seeds]
+    made = [_clusters(protocol, points, seed, search, steps) for seed in seeds]
+    clusters = [labels for labels, _ in made]
     _, labels = np.unique(subject.store.labels[images], return_inverse=True)
     cells = {metric: {protocol.tap: cell} for metric, cell in cells_of(clusters, labels, protocol).items()}
-    facts = {"k": protocol.k, "shape": list(shape), "engine": search.engine, "chance": _chance(clusters, labels)}
+    facts = {
+        "k": protocol.k,
+        "shape": list(shape),
+        "engine": search.engine,
+        "empty_reseeded": {str(seed): reseeded for seed, (_, reseeded) in zip(seeds, made, strict=True)},
+        "chance": _chance(clusters, labels),
+    }
     return Findings("NMI", cells.pop("NMI"), cells, trunk_unchanged=unchanged, facts=facts)
 
 
@@ -65,11 +72,14 @@ def _pooled_shape(protocol: ClusterProtocol, subject: Subject) -> Shape:
     return channels, pool, pool
 
 
-def _clusters(protocol: ClusterProtocol, points: Points, seed: int, search: NearestCentre, steps: Steps) -> Labels:
+def _clusters(
+    protocol: ClusterProtocol, points: Points, seed: int, search: NearestCentre, steps: Steps
+) -> tuple[Labels, int]:
+    """The cluster of each point, and how often one fell empty on the way: the last ones never are."""
     rng = numpy_generator(seed, "k-means")
     k = int(protocol.k)
-    centres = kmeans(points, k, protocol.iterations, rng, search, lambda iteration, inertia: steps()).centres
-    return assign(points, centres, search)[0]
+    found = kmeans(points, k, protocol.iterations, rng, search, lambda iteration, inertia: steps())
+    return assign(points, found.centres, search)[0], found.empty_reseeded
 
 
 def cells_of(clusters: Sequence[Labels], labels: Labels, protocol: ClusterProtocol) -> dict[str, Cell]:

@@ -206,6 +206,7 @@ def test_clusters_tell_agreement_with_labels_and_with_themselves(
         *("ARI", "purity", "entropy", "empty share", "tiny share", "giant share", "ARI between seeds")
     }
     assert sheet.further["empty share"]["conv1"].value == 0
+    assert set(sheet.facts["empty_reseeded"]) == {str(seed) for seed in SEEDS}
 
 
 def test_nonlinear_probes_retrain_what_follows(tmp_path: Path, store: ImageStore, checkpoint: Path) -> None:
