@@ -14,6 +14,7 @@ from app.pagination import Cursor, Limit, Page
 from app.problems import Problem
 from app.runs.lookup import run_out
 from app.runs.schemas import RunOut
+from app.runs.tables import Run, Stage
 from worker.config.pipeline import ArtifactKind
 
 router = APIRouter(prefix="/checkpoints", tags=["checkpoints"])
@@ -58,7 +59,9 @@ def download_checkpoint(
 
 def _checkpoint_out(session: Session, checkpoint: Artifact) -> CheckpointOut:
     facts = ArtifactOut.model_validate(checkpoint).model_dump()
-    return CheckpointOut(**facts, formats=list(_offers(session, checkpoint)))
+    run = session.scalar(select(Run).join(Stage, Stage.run_id == Run.id).where(Stage.id == checkpoint.stage_id))
+    made_by = {"run": run.id if run else None, "run_name": run.name if run else None}
+    return CheckpointOut(**facts, **made_by, formats=list(_offers(session, checkpoint)))
 
 
 def _offers(session: Session, checkpoint: Artifact) -> dict[str, tuple[Artifact, str]]:

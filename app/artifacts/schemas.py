@@ -70,6 +70,9 @@ class UploadOut(BaseModel):
 
 
 class CheckpointOut(ArtifactOut):
+    run: uuid.UUID | None
+    """The run that made it."""
+    run_name: str | None
     formats: list[str]
     """What `download` offers."""
 

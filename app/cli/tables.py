@@ -24,9 +24,11 @@ def datasets_table(datasets: Iterable[Dataset], limit: int) -> Table:
 
 
 def checkpoints_table(checkpoints: Iterable[Checkpoint], limit: int) -> Table:
-    table = Table(Column("checkpoint", no_wrap=True), "name", "role", "task", Column("made", no_wrap=True), box=None)
+    made_at = Column("made", no_wrap=True)
+    table = Table(Column("checkpoint", no_wrap=True), "name or run", "role", "task", made_at, box=None)
     for checkpoint in islice(checkpoints, limit):
         made = checkpoint.created_at[:16].replace("T", " ")
         task = str(checkpoint.summary.get("task", ""))
-        table.add_row(checkpoint.id, checkpoint.name or "", checkpoint.role or "", task, made)
+        called = checkpoint.name or checkpoint.run_name or (checkpoint.run or "")[:8]
+        table.add_row(checkpoint.id, called, checkpoint.role or "", task, made)
     return table

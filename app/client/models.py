@@ -54,6 +54,8 @@ class Artifact(Model):
 
 class Checkpoint(Artifact):
     name: str | None = None
+    run: str | None = None
+    run_name: str | None = None
     summary: dict[str, Any] = {}
     created_at: str = ""
 

@@ -20,6 +20,7 @@ from app.storage import Storage
 from worker.config.scores import ScoreSheet
 
 RIGHT = re.compile(r"right_(.+)\.npy")
+RIGHT_OR_WRONG = "1 where it is judged right, 0 where wrong, the mean over the seeds"
 
 
 def compare(session: Session, storage: Storage, first: Artifact, second: Artifact) -> Comparison:
@@ -43,6 +44,7 @@ def compare(session: Session, storage: Storage, first: Artifact, second: Artifac
         first=first.id,
         second=second.id,
         methods=judged_methods(session, first, second),
+        score=one.facts.get("paired_score", RIGHT_OR_WRONG),
         columns=compared,
         different_settings=_different_settings(one.config, other.config),
     )

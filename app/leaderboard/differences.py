@@ -41,7 +41,10 @@ def differences(sheet: ScoreSheet, training: Mapping[str, Any], dataset: str) ->
     how = ", ".join([f"on {dataset}", *_counts(sheet.facts), *_settings(sheet.config)])
     network = ", ".join([*_network(training.get("backbone")), *_schedule(training)])
     checkpoint = [f"Checkpoint: {network}."] if network else []
-    return [f"{PROTOCOLS[sheet.protocol]} {how}.", *checkpoint, *sheet.deviations]
+    # Table 3's rows hold numbers of several protocols.
+    whose = f"{PROTOCOLS[sheet.protocol]}: " if sheet.table == 3 else ""
+    deviations = [whose + sentence for sentence in sheet.deviations]
+    return [f"{PROTOCOLS[sheet.protocol]} {how}.", *checkpoint, *deviations]
 
 
 def training_facts(sheet: ScoreSheet, checkpoint: Mapping[str, Any]) -> dict[str, Any]:

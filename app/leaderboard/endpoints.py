@@ -16,7 +16,9 @@ from worker.config.scores import Table
 router = APIRouter(tags=["leaderboard"])
 
 WhichTable = Annotated[
-    Table, BeforeValidator(int), Query(description="3: VOC; 4: linear; 5: linear, another dataset; 6: nonlinear")
+    Table,
+    BeforeValidator(lambda text: int(text) if str(text).isdecimal() else text),
+    Query(description="3: VOC; 4: linear; 5: linear, another dataset; 6: nonlinear"),
 ]
 TEXT = {"schema": {"type": "string"}}
 VARY = {"Vary": "Accept"}

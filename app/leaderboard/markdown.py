@@ -43,11 +43,12 @@ def comparison_markdown(found: Comparison, base_url: str) -> str:
     differing = [f"- `{name}`: {one} and {other}" for name, (one, other) in found.different_settings.items()]
     return "\n".join(
         [
-            f"# {first} and {second}: {found.protocol}, {found.metric}, {found.images} images",
+            f"# {first} and {second}: {found.protocol}, {found.images} images",
             "",
             *_table(header, rows),
             "",
-            f"In percent. Difference: first minus second, {100 * found.confidence:g} % interval of Bonett and Price.",
+            f"In percent, the mean over the images. An image's score: {found.score}.",
+            f"Difference: first minus second, {100 * found.confidence:g} % interval of Bonett and Price.",
             "p: two-sided, not corrected for the number of columns.",
             *(["", "The two were judged with different settings:", "", *differing] if differing else []),
             "",

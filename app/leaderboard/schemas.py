@@ -113,6 +113,8 @@ class Comparison(BaseModel):
     second: uuid.UUID
     methods: tuple[str, str]
     """What the first and the second judged checkpoint are, derived from their lineage."""
+    score: str
+    """Of an image, as compared here, in words; its mean need not be the evaluations' `metric`."""
     columns: dict[str, ComparedColumn]
     different_settings: dict[str, tuple[str, str]]
     """Settings of the protocol in which the two differ: name -> as JSON, the first's and the second's."""

@@ -67,7 +67,9 @@ class RetrievalProtocol(Protocol):
 
 class LowShotProtocol(Protocol):
     protocol: Literal["low_shot"] = "low_shot"
-    shares: tuple[float, ...] = Field((0.01, 0.1), min_length=1, description="of the labels, at least one a class")
+    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (0.01, 0.1), min_length=1, description="of the labels, at least one a class"
+    )
     ways: tuple[Literal["linear", "finetune"], ...] = Field(("linear", "finetune"), min_length=1)
     taps: tuple[str, ...] = Field(("conv4",), min_length=1, description="for the linear way")
     max_dims: int = Field(9600, ge=16)

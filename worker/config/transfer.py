@@ -10,12 +10,21 @@ from worker.config.base import Auto, Config, Seeds, StageConfig
 class TransferProtocol(Config):
     train_set: str = Field("trainval", description="image sets by name, `year/name` for one year only, joined by +")
     test_set: str = "test"
-    classes: tuple[str, ...] | None = Field(None, description="None: all that the training set has")
+    classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        None, description="None: all that the training set has"
+    )
     seeds: Seeds = (0,)
     confidence: float = Field(0.95, gt=0.5, lt=1)
     iterations: int = Field(ge=1)
     batch: int = Field(ge=1)
     lr: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _judged_by_other_images(self) -> Self:
+        both = set(self.train_set.split("+")) & set(self.test_set.split("+"))
+        if both:
+            raise ValueError(f"`train_set` and `test_set` both name {', '.join(sorted(both))}: what taught can't judge")
+        return self
 
 
 class VocClassificationProtocol(TransferProtocol):

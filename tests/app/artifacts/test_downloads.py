@@ -107,6 +107,7 @@ def test_the_reports_files(api: TestClient, made: Made) -> None:
 
 def test_checkpoints_offer_what_was_exported_of_them(api: TestClient, made: Made) -> None:
     listed = api.get("/checkpoints").json()["items"]
+    assert [(one["run"], one["run_name"]) for one in listed] == [(made["run"], None)] * 2
     assert {one["id"] for one in listed} == {made["teacher"], made["student"]}
     student = api.get(f"/checkpoints/{made['student']}").json()
     assert student["formats"] == ["state_dict", "safetensors", "onnx", "model_card"]

@@ -41,7 +41,8 @@ def test_submit_starts_from_a_checkpoint_that_checkpoints_lists(
     hand.work_off()
     teacher = next(one.id for one in client.run(earlier.id).artifacts if one.role == "teacher")
     assert command("checkpoints") == 0
-    assert any(teacher in line and "teacher" in line for line in capsys.readouterr().out.splitlines())
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split()[:3] == [teacher, "earlier", "teacher"] for line in lines)
     words = ("submit", "cells", "--preset", "demo", "--set", "cluster.k=3", "--input", f"teacher={teacher}")
     assert command(*words) == 0
     run = client.run(capsys.readouterr().out.strip())

@@ -90,6 +90,7 @@ def test_two_evaluations_are_compared_where_both_have_verdicts(api: TestClient, 
     assert (conv1["wins"], conv1["losses"], conv1["ties"], conv1["difference"]) == (3, 0, 1, 0.75)
     assert (conv1["p"], conv1["test"]) == (0.25, "exact McNemar")
     assert found["different_settings"] == {"epochs": ["30", "3"]}
+    assert found["score"] == "1 where it is judged right, 0 where wrong, the mean over the seeds"
     turned = ask(api, *reversed(pair))["columns"]["conv1"]
     assert (turned["losses"], turned["difference"], turned["low"]) == (3, -0.75, -conv1["high"])
 
@@ -103,6 +104,15 @@ def test_a_comparison_as_markdown(api: TestClient, pair: tuple[str, str]) -> Non
     assert api.get("/evaluations/compare", params=params).json()["methods"][1] == "vgg-Jigsaw++"
     assert "- `epochs`: 30 and 3" in answer.text
     assert answer.text == api.get("/evaluations/compare", params={**params, "format": "md"}).text
+
+
+def test_scores_that_are_not_the_metric_are_named(api: TestClient, hand: Hand, networks: dict[str, str]) -> None:
+    graded = sheet({"segm": 0.1}, metric="mIoU", facts={"paired_score": "mean IoU within each image"})
+    right = {"segm": [0.5, 0.25, 0, 0]}
+    first, second = (judged(api, hand, networks[role], graded, right) for role in ("student", "teacher"))
+    assert ask(api, first, second)["score"] == "mean IoU within each image"
+    text = api.get("/evaluations/compare", params={"first": first, "second": second, "format": "md"}).text
+    assert "In percent, the mean over the images. An image's score: mean IoU within each image." in text
 
 
 def test_only_the_same_images_by_the_same_protocol_are_compared(
