@@ -11,7 +11,7 @@ from models.backbone import LayeredBackbone, build_layered
 from models.checkpoint import CheckpointError, CheckpointRecord, load_classifier
 from models.heads import ClassifierHead
 from worker.config.probe import TAPS
-from worker.evaluation.finetuning import new_head
+from worker.evaluation.new_layers import new_head
 from worker.stages.frozen import layered, opened_checkpoint, weights_digest
 from worker.stages.precision import Precision, autocast
 

@@ -16,20 +16,12 @@ from torch import Tensor
 
 from worker.config.probe import NonlinearProtocol
 from worker.data.store import ImageStore
-from worker.evaluation.finetuning import (
-    Batch,
-    CrossEntropy,
-    LabelledImages,
-    Learner,
-    Recipe,
-    check_input,
-    fit,
-    half_cosine,
-    own_randomness,
-    probe_fingerprint,
-)
+from worker.evaluation.finetuning import Batch, CrossEntropy, fit, own_randomness
 from worker.evaluation.frozen_layers import FrozenLayers
 from worker.evaluation.journal import Journal
+from worker.evaluation.labelled_images import LabelledImages, probe_fingerprint
+from worker.evaluation.learner import Learner, Recipe, half_cosine
+from worker.evaluation.new_layers import check_input
 from worker.evaluation.pulse import Pulse
 from worker.evaluation.score import Outcome, outcome, packed_outcome, unpacked_outcome
 from worker.evaluation.split import ProbeSplit

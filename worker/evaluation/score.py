@@ -8,7 +8,7 @@ signature each, which the stage `probe` calls:
         device: torch.device, precision: Precision, context: Context,
     ) -> dict[str, Outcome]         # columns of the protocol; one that can't be had is absent, and logged
 
-    worker.evaluation.finetuning.low_shot_finetuning(
+    worker.evaluation.low_shot_finetuning.low_shot_finetuning(
         protocol: LowShotProtocol, checkpoint: Path, store: ImageStore, split: ProbeSplit, view: View,
         device: torch.device, precision: Precision, context: Context,
     ) -> dict[str, Outcome]         # columns `finetune_<share:g>`, taught by `teaching_subset`

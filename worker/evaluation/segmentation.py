@@ -20,9 +20,10 @@ from worker.config.transfer import VocSegmentationProtocol
 from worker.data.annotated import BACKGROUND, AnnotatedStore
 from worker.evaluation.bootstrap import WORDS, bootstrap_weights, percentile_interval
 from worker.evaluation.fcn import Fcn
-from worker.evaluation.finetuning import Batch, Learner, Recipe, fit, own_randomness, training_rows
+from worker.evaluation.finetuning import Batch, fit, own_randomness, training_rows
 from worker.evaluation.image_cache import in_order
 from worker.evaluation.journal import Journal, fingerprint
+from worker.evaluation.learner import Learner, Recipe
 from worker.evaluation.masked_images import MaskedImages, at_least, shown
 from worker.evaluation.mean_iou import VOID, class_iou, confusion_matrix, mean_accuracy, mean_iou, pixel_accuracy
 from worker.evaluation.pulse import Pulse

@@ -18,20 +18,13 @@ from worker.data.annotated import AnnotatedStore
 from worker.evaluation.average_precision import ApRule
 from worker.evaluation.bootstrap import bootstrap_weights
 from worker.evaluation.canvases import Canvases, random_windows
-from worker.evaluation.finetuning import (
-    Batch,
-    Learner,
-    Recipe,
-    check_input,
-    fit,
-    new_head,
-    own_randomness,
-    training_rows,
-)
+from worker.evaluation.finetuning import Batch, fit, own_randomness, training_rows
 from worker.evaluation.frozen_layers import HEAD_COLUMNS, POOL5, POOLED, FrozenLayers
 from worker.evaluation.image_cache import in_order
 from worker.evaluation.journal import Journal, fingerprint
+from worker.evaluation.learner import Learner, Recipe
 from worker.evaluation.multilabel import Judgement, Marks, label_rankings, read_marks
+from worker.evaluation.new_layers import check_input, new_head
 from worker.evaluation.pulse import Pulse
 from worker.evaluation.transfer_result import TransferResult
 from worker.stages.contract import Context, StageError

@@ -23,9 +23,9 @@ from worker.config.probe import (
 from worker.config.reasons import Reason
 from worker.data.store import ImageStore
 from worker.evaluation.cluster_quality import cluster_quality
-from worker.evaluation.finetuning import low_shot_finetuning
 from worker.evaluation.linear import linear
 from worker.evaluation.low_shot import low_shot_linear
+from worker.evaluation.low_shot_finetuning import low_shot_finetuning
 from worker.evaluation.nonlinear import run_nonlinear
 from worker.evaluation.retrieval import retrieval
 from worker.evaluation.score import Findings, Outcome, findings

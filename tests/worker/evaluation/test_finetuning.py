@@ -10,27 +10,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tests.worker.evaluation.attempts import interrupted, metrics
-from tests.worker.evaluation.plain_colours import CROP, SIDE, coloured_split, coloured_store, write_student
-from worker.config.probe import LowShotProtocol
-from worker.data.store import ImageStore
-from worker.evaluation.finetuning import (
-    Batch,
-    CrossEntropy,
-    LabelledImages,
-    Learner,
-    Recipe,
-    Training,
-    fit,
-    half_cosine,
-    low_shot_finetuning,
-    new_head,
-    training_rows,
-)
+from worker.evaluation.finetuning import Batch, CrossEntropy, Training, fit, training_rows
 from worker.evaluation.journal import Journal
+from worker.evaluation.learner import Learner, Recipe, half_cosine
 from worker.evaluation.pulse import Pulse
-from worker.evaluation.score import Outcome
-from worker.evaluation.taps import View
-from worker.stages.contract import Stopped
 from worker.stages.standalone import LocalContext
 
 CPU = torch.device("cpu")
@@ -174,14 +157,6 @@ def test_batch_norm_keeps_its_statistics_where_they_are_fixed(tmp_path: Path, fi
     assert not bool((norm.weight == 1).all())  # what it scales by is learnt either way
 
 
-def test_logits_are_in_eval_mode_and_without_gradients() -> None:
-    learner = Learner(nn.Sequential(nn.Dropout(0.9), linear()), Recipe(0.1, 0, half_cosine), 0, "layer", CPU, "fp32")
-    learner.training_mode()
-    found = learner.logits(INPUTS)
-    torch.testing.assert_close(found, linear()(INPUTS))
-    assert not found.requires_grad
-
-
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(1, 60), st.integers(0, 3))
 def test_an_epoch_shows_no_row_twice(count: int, batch: int, steps: int, seed: int) -> None:
     rows = list(training_rows(count, batch, steps, seed))
@@ -197,115 +172,6 @@ def test_an_epoch_shows_no_row_twice(count: int, batch: int, steps: int, seed: i
 def test_a_shorter_training_shows_the_beginning_of_a_longer_one() -> None:
     short, long = list(training_rows(10, 3, 4, 0)), list(training_rows(10, 3, 9, 0))
     assert all(np.array_equal(one, other) for one, other in zip(short, long, strict=False))
-
-
-def test_a_new_head_is_alexnet_s_with_two_hidden_layers() -> None:
-    torch.manual_seed(0)
-    head = new_head(100, 2, 300, 20)
-    kinds = [type(layer).__name__ for layer in head]
-    assert kinds == ["Dropout", "Linear", "ReLU", "Dropout", "Linear", "ReLU", "Linear"]
-    linears = [layer for layer in head if isinstance(layer, nn.Linear)]
-    stds = [layer.weight.std().item() for layer in linears]
-    assert stds == pytest.approx([(2 / 100) ** 0.5, (2 / 300) ** 0.5, 0.01], rel=0.05)
-    assert all(not layer.bias.any() for layer in linears)
-
-
-def test_a_batch_s_random_crops_are_windows_of_its_images_or_their_mirrors(tmp_path: Path) -> None:
-    store = coloured_store(tmp_path / "store")
-    split = coloured_split(store)
-    rows = np.flatnonzero(~split.held_out)
-    images = LabelledImages(store, split, rows, View(SIDE, CROP), CPU)
-    order = list(training_rows(len(images), 8, 3, seed=5))
-    mirrored = 0
-    for (crops, labels), chosen in zip(images.shown(8, 3, seed=5), order, strict=True):
-        assert labels.tolist() == split.labels[rows[chosen]].tolist()
-        for crop, row in zip(crops, chosen, strict=True):
-            whole = torch.from_numpy(store.images[split.images[rows[row]]].copy()).permute(2, 0, 1)
-            windows = whole.unfold(1, CROP, 1).unfold(2, CROP, 1).flatten(1, 2).transpose(0, 1)
-            plain, flipped = ((windows == view).flatten(1).all(1).any() for view in (crop, crop.flip(-1)))
-            assert plain or flipped
-            mirrored += int(flipped)
-    assert 0 < mirrored < 24
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> ImageStore:
-    return coloured_store(tmp_path / "store")
-
-
-def low_shot(store: ImageStore, path: Path, stop_after: int | None = None, **protocol: Any) -> dict[str, Outcome]:  # noqa: ANN401
-    asked = LowShotProtocol(**{"shares": (0.1, 1.0), "seeds": (0,), "steps": 3, "lr": 0.02, **protocol})
-    student, context = write_student(path / "student"), LocalContext(path / "work", stop_after=stop_after)
-    return low_shot_finetuning(asked, student, store, coloured_split(store), View(SIDE, CROP), CPU, "fp32", context)
-
-
-def test_low_shot_has_a_column_for_each_share(tmp_path: Path, store: ImageStore) -> None:
-    split = coloured_split(store)
-    found = low_shot(store, tmp_path, seeds=(0, 1))
-    assert list(found) == ["finetune_0.1", "finetune_1"]
-    taught = np.bincount(split.labels[~split.held_out])
-    assert found["finetune_1"].facts["labels"] == taught.sum()
-    assert found["finetune_0.1"].facts["labels"] == np.ceil(taught * 0.1).sum()
-    for outcome in found.values():
-        assert outcome.right.shape == (2, split.held_out.sum())
-        assert outcome.trunk_unchanged is None
-
-
-def test_the_whole_network_learns_from_a_few_labels(tmp_path: Path, store: ImageStore) -> None:
-    found = low_shot(store, tmp_path, shares=(0.1,), steps=40)
-    assert found["finetune_0.1"].right.mean() > 0.9
-
-
-def test_low_shot_is_the_same_under_the_same_seed(tmp_path: Path, store: ImageStore) -> None:
-    first, again = (low_shot(store, tmp_path / name, shares=(0.3,))["finetune_0.3"].right for name in "ab")
-    assert np.array_equal(first, again)
-
-
-def test_low_shot_leaves_the_checkpoint_alone(tmp_path: Path, store: ImageStore) -> None:
-    low_shot(store, tmp_path, shares=(0.3,))
-    after = (tmp_path / "student" / "model.pt").read_bytes()
-    write_student(tmp_path / "other")
-    assert after == (tmp_path / "other" / "model.pt").read_bytes()
-
-
-def test_low_shot_stops_between_steps(tmp_path: Path, store: ImageStore) -> None:
-    with pytest.raises(Stopped):
-        low_shot(store, tmp_path, stop_after=2)
-
-
-@pytest.mark.parametrize("looks", [[1], [3], [6], [2, 4, 1]])
-def test_low_shot_goes_on_where_it_was_stopped(tmp_path: Path, store: ImageStore, looks: list[int]) -> None:
-    """Each of four trainings is three steps and a look at the held-out images."""
-    student, split = write_student(tmp_path / "student"), coloured_split(store)
-    asked = LowShotProtocol(shares=(0.1, 1.0), seeds=(0, 1), steps=3, lr=0.02)
-
-    def work(context: LocalContext) -> dict[str, Outcome]:
-        return low_shot_finetuning(asked, student, store, split, View(SIDE, CROP), CPU, "fp32", context)
-
-    straight = LocalContext(tmp_path / "straight")
-    whole, (found, contexts) = work(straight), interrupted(work, tmp_path, looks)
-    for column, outcome in whole.items():
-        assert np.array_equal(found[column].right, outcome.right)
-        assert found[column].facts == outcome.facts
-    assert metrics(contexts) == straight.metrics
-    assert contexts[-1].done == straight.done
-
-
-def test_low_shot_of_another_checkpoint_starts_afresh(tmp_path: Path, store: ImageStore) -> None:
-    """Of the same architecture, so that its state would fit."""
-    with pytest.raises(Stopped):
-        low_shot(store, tmp_path, stop_after=2)
-    other = write_student(tmp_path / "other")
-    saved = torch.load(other / "model.pt", weights_only=True)
-    saved["backbone"] = {name: value * 2 for name, value in saved["backbone"].items()}
-    torch.save(saved, other / "model.pt")
-    asked, split = LowShotProtocol(shares=(0.1, 1.0), seeds=(0,), steps=3, lr=0.02), coloured_split(store)
-    contexts = [LocalContext(tmp_path / name, resume_from=tmp_path / "work") for name in ("same", "next")]
-    for context, student in zip(contexts, (tmp_path / "student", other), strict=True):
-        low_shot_finetuning(asked, student, store, split, View(SIDE, CROP), CPU, "fp32", context)
-    assert contexts[0].messages == ["Resumed after step 3 of 3."]
-    assert len(contexts[1].messages) == 1
-    assert "starting afresh" in contexts[1].messages[0]
 
 
 def test_cross_entropy_is_that_of_the_labels() -> None:
