@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -100,8 +101,19 @@ def _belongs(judgement: Judgement, lines: Ancestry, table: Table) -> bool:
     if is_untrained(judgement.checkpoint, lines):
         return True
     # What imported weights learnt from is not known: another dataset, as far as anybody can show.
-    trained_on = training_facts(sheet, lines[judgement.checkpoint].artifact.summary).get("dataset")
-    return table == (4 if sheet.dataset == trained_on else 5)
+    training = training_facts(sheet, lines[judgement.checkpoint].artifact.summary)
+    return table == (4 if _learnt_from_what_judges(sheet, training) else 5)
+
+
+def _learnt_from_what_judges(sheet: ScoreSheet, training: Mapping[str, Any]) -> bool:
+    """Whether the network learnt from the photographs that judge it, at any side and with any labels.
+
+    Exactly those: a dataset that shares only some of them is another one. What was stored before photographs had a
+    digest of their own is told by the dataset's.
+    """
+    if sheet.dataset == training.get("dataset"):
+        return True
+    return sheet.photographs is not None and sheet.photographs == training.get("photographs")
 
 
 def _grouped(found: Sequence[Judgement]) -> list[Group]:

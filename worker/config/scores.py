@@ -31,7 +31,7 @@ class ProtocolName(StrEnum):
 
 
 Table = Literal[3, 4, 5, 6]
-"""The paper's tables; Table 5 is Table 4 on a dataset other than the pretraining's."""
+"""The paper's tables; Table 5 is Table 4 on photographs other than the pretraining's."""
 
 
 class Cell(Config):
@@ -55,7 +55,7 @@ class ScoreSheet(Config):
     metric: str
     """Of `cells`: `top1`, `mAP`, `mIoU`, ..."""
     table: Table | None = None
-    """Where the cells belong; the leaderboard tells Table 4 from 5 by the datasets of pretraining and evaluation."""
+    """Where the cells belong; the leaderboard tells Table 4 from 5 by the photographs of pretraining and evaluation."""
     cells: dict[str, Cell]
     """Column -> cell: `conv1`..`conv5`, `fc6`, `fc7`; `class`; `det_ss`, `det_ms`; `segm`; others by protocol."""
     further: dict[str, dict[str, Cell]] = Field(default={})
@@ -69,8 +69,12 @@ class ScoreSheet(Config):
     """How this differs from the paper's protocol, a sentence each: image size, subset of classes, schedule."""
     dataset: str
     """Digest of the images that were judged."""
+    photographs: str | None = None
+    """Digest of the dataset's photographs alone (`worker.data.store.photographs_digest`); None of annotated ones, and
+    of evaluations by earlier versions."""
     checkpoint: dict[str, Any] = Field(default={})
-    """`role`, `backbone`, `weights_sha256`; of its training `dataset`, `method`, `epochs`, `images_seen` if known."""
+    """`role`, `backbone`, `weights_sha256`; of its training `dataset`, `photographs`, `method`, `epochs`, `images_seen`
+    if known."""
     trunk_unchanged: bool | None = None
     """Digest of the frozen layers equal before and after; None where nothing is frozen."""
     revision: str | None = None

@@ -7,7 +7,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -61,6 +61,9 @@ class ImageStore:
     images: NDArray[np.uint8]
     """(count, side, side, 3), RGB, read-only."""
     digest: str
+    """Of side, paths, files and labels."""
+    photographs: str
+    """Of the files alone: `photographs_digest`."""
     resident: dict[tuple[int, str], Any] = field(default_factory=dict, compare=False, repr=False)
     """The images on a device, by side and device: `worker.data.resident`."""
 
@@ -81,7 +84,9 @@ class ImageStore:
         position = {name: index for index, name in enumerate(classes)}
         labels = np.array([position.get(line["label"], -1) for line in manifest], dtype=np.int64)
         paths = [str(line["path"]) for line in manifest]
-        return cls(path, count, side, classes, labels, paths, images, str(facts["digest"]))
+        # Stores of earlier versions don't say it.
+        photographs = facts.get("photographs") or photographs_digest(str(line["sha256"]) for line in manifest)
+        return cls(path, count, side, classes, labels, paths, images, str(facts["digest"]), photographs)
 
 
 def read_manifest(path: Path) -> Iterator[dict[str, Any]]:
@@ -89,6 +94,15 @@ def read_manifest(path: Path) -> Iterator[dict[str, Any]]:
     with (path / "manifest.jsonl").open(encoding="utf-8") as file:
         for line in file:
             yield json.loads(line)
+
+
+def photographs_digest(files: Iterable[str]) -> str:
+    """Of the photographs whose `files` have these sha256, at any side, with any labels, at any paths, in any order.
+
+    A store that holds only some of the photographs of another, or one more, has another digest: how far two stores
+    overlap can't be told from it.
+    """
+    return hashlib.sha256("".join(f"{sha256}\n" for sha256 in sorted(files)).encode()).hexdigest()
 
 
 def _map_images(path: Path, count: int, side: int) -> NDArray[np.uint8]:
@@ -118,6 +132,7 @@ class ImageStoreWriter:
         self._manifest = (path / "manifest.jsonl").open("w", encoding="utf-8")
         self._problems = (path / "problems.jsonl").open("w", encoding="utf-8")
         self._digest = hashlib.sha256(f"side {side}\n".encode())
+        self._files: list[str] = []
         self._classes: set[str] = set()
         self._labelled = 0
         self._skipped = 0
@@ -158,6 +173,7 @@ class ImageStoreWriter:
             "skipped": self._skipped,
             "duplicates": self._duplicates,
             "digest": self._digest.hexdigest(),
+            "photographs": photographs_digest(self._files),
         }
         (self.path / "store.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         return facts
@@ -172,6 +188,7 @@ class ImageStoreWriter:
     def _list(self, image: StoredImage) -> None:
         self._manifest.write(json.dumps({"index": self.count, **asdict(image)}) + "\n")
         self._digest.update((json.dumps([image.path, image.sha256, image.label]) + "\n").encode())
+        self._files.append(image.sha256)
         if image.label is not None:
             self._classes.add(image.label)
             self._labelled += 1

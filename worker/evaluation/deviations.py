@@ -1,9 +1,11 @@
 """How an evaluation differs from the paper's, a sentence each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from models.config import Arch, BackboneConfig
 from worker.config.probe import AnyProbe, LinearProtocol, NonlinearProtocol
+from worker.data.store import ImageStore
 from worker.evaluation.split import ProbeSplit, held_out_by_md5
 from worker.evaluation.subject import Subject
 
@@ -77,27 +79,44 @@ def _nonlinear(protocol: NonlinearProtocol) -> Iterator[str]:
 
 
 def labels_seen(subject: Subject, split: ProbeSplit | None) -> tuple[str, ...]:
-    """Of a network that was taught classes: images that judge it though it has learnt their labels."""
+    """Of a network that was taught classes: images that judge it though it has learnt their labels.
+
+    Which labels were kept back depends on the paths, so of the same photographs in another store it is a guess.
+    """
     training, store = subject.record.training, subject.store
     holdout = training.get("class_labels_holdout")
-    if split is None or holdout is None or training.get("dataset") != store.digest:
+    if split is None or holdout is None or not _learnt_from(store, training):
         return ()
     judging = [store.paths[int(index)] for index in split.judged]
     seen = int((~held_out_by_md5(judging, holdout)).sum())
+    if training.get("dataset") != store.digest:
+        return (
+            "The network was taught labels of the same photographs in another store: where their paths are the same, "
+            f"those of {seen} of the {len(judging)} images that judge it.",
+        )
     return (f"The network was taught the labels of {seen} of the {len(judging)} images that judge it.",) if seen else ()
 
 
 def images_seen(subject: Subject, split: ProbeSplit | None) -> tuple[str, ...]:
-    """Of a network that learnt, without labels or from pseudo-labels, from the very dataset that judges it.
+    """Of a network that learnt, without labels or from pseudo-labels, from the very photographs that judge it.
 
     One that was taught classes learnt no image without its label: `labels_seen` tells of it.
     """
     training = subject.record.training
-    learnt = training.get("dataset") == subject.store.digest and training.get("images_seen") != 0
+    learnt = _learnt_from(subject.store, training) and training.get("images_seen") != 0
     if split is None or not learnt or "class_labels_holdout" in training:
         return ()
     count = len(split.judged)
     return (f"The {count} images that judge are of the dataset that the network learnt from without labels.",)
+
+
+def _learnt_from(store: ImageStore, training: Mapping[str, Any]) -> bool:
+    """The store's photographs, all of them and no others, at any side and with any labels.
+
+    One that shares only some of its photographs with the training's is another dataset. Checkpoints of earlier versions
+    know the digest of their store alone.
+    """
+    return training.get("dataset") == store.digest or training.get("photographs") == store.photographs
 
 
 def left_out(asked: AnyProbe, found: list[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from worker.stages.frozen import checkpoint_facts
 REVISION_VARIABLE = "PASSDOWN_REVISION"
 """Names the revision where the code was installed without its history, as in an image."""
 _ROOT = Path(__file__).parents[2]
-_TRAINING = ("dataset", "method", "task", "epochs", "images_seen", "images", "imported")
+_TRAINING = ("dataset", "photographs", "method", "task", "epochs", "images_seen", "images", "imported")
 
 
 def checkpoint_provenance(folder: Path, record: CheckpointRecord) -> dict[str, Any]:

@@ -52,6 +52,7 @@ def score_sheet(
             *left_out(protocol, list(found.cells)),
         ),
         dataset=store.digest,
+        photographs=store.photographs,
         checkpoint=checkpoint_provenance(subject.checkpoint, subject.record),
         trunk_unchanged=found.trunk_unchanged,
         revision=code_revision(),

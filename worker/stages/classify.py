@@ -66,7 +66,7 @@ def run(config: ClassifyConfig, inputs: ClassifyInputs, context: Context) -> Cla
     task = ClusterTask(config, store, labels, split, further)
     data = _digest(store, [labels, *further])
     facts, config = train(task, config, data, device, context)
-    facts |= {"dataset": store.digest, "images": store.count}
+    facts |= {"dataset": store.digest, "photographs": store.photographs, "images": store.count}
     facts |= {"clusters": labels.classes, "images_trained": len(split.trained), "images_held_out": len(split.held_out)}
     if labels.holdout is not None:
         facts["class_labels_holdout"] = labels.holdout

@@ -57,13 +57,14 @@ def run(config: InitialiseConfig, inputs: InitialiseInputs, context: Context) ->
 def _record(config: InitialiseConfig, store: ImageStore) -> CheckpointRecord:
     calibrated_on = min(store.count, CALIBRATION_IMAGES) if config.calibrate else 0
     training: dict[str, Any] = {"untrained": True, "epochs": 0, "images_seen": 0, "images_calibrated_on": calibrated_on}
+    training |= {"dataset": store.digest, "photographs": store.photographs, "config": config.model_dump(mode="json")}
     return CheckpointRecord(
         role="teacher",
         backbone=config.backbone,
         crop=int(config.crop),
         pixels=ImagenetPixels(),
         classes=0,
-        training={**training, "dataset": store.digest, "config": config.model_dump(mode="json")},
+        training=training,
     )
 
 

@@ -58,7 +58,8 @@ def run(config: PretrainConfig, inputs: PretrainInputs, context: Context) -> Pre
     _write_preview(pretext, config, store, teacher)
     task = PretextTraining(config, store, pretext)
     facts, config = train(task, config, store.digest, device, context)
-    facts |= {"task": config.pretext.task, "dataset": store.digest, "images": store.count, **pretext.facts()}
+    facts |= {"dataset": store.digest, "photographs": store.photographs, "images": store.count}
+    facts |= {"task": config.pretext.task, **pretext.facts()}
     return PretrainResult(teacher=_write(pretext, config, facts, teacher))
 
 

@@ -68,7 +68,8 @@ def run(config: RegressConfig, inputs: RegressInputs, context: Context) -> Regre
     told = checkpoint_facts(inputs.teacher, record)
     data = hashlib.sha256(f"{store.digest} {told['weights_sha256']}".encode()).hexdigest()
     facts, config = train(task, config, data, device, context)
-    facts |= {"dataset": store.digest, "images": store.count, "teacher": told, "taps": list(config.taps)}
+    facts |= {"dataset": store.digest, "photographs": store.photographs, "images": store.count}
+    facts |= {"teacher": told, "taps": list(config.taps)}
     facts |= {"images_trained": len(split[0]), "images_held_out": len(split[1])}
     return RegressResult(student=_write(task.network, config, facts, context.workdir / "student"))
 

@@ -133,14 +133,15 @@ def test_images_of_the_pretraining_belong_to_table_4_and_others_to_table_5(
 def test_the_photographs_of_the_pretraining_belong_to_table_4_at_any_side(
     api: TestClient, hand: Hand, networks: dict[str, str]
 ) -> None:
-    learnt = {"dataset": "at 112 pixels", "photographs": "photographs"}
-    for number, (value, photographs) in enumerate([(0.5, "photographs"), (0.4, "some of the photographs"), (0.3, None)]):
-        found = sheet({"conv1": value}, dataset="at 160 pixels", photographs=photographs, checkpoint=learnt)
-        judged(api, hand, networks["student"], found, protocol={"protocol": "linear", "epochs": 1 + number})
-    earlier = sheet({"conv2": 0.2}, dataset="at 160 pixels", photographs="photographs", checkpoint={"dataset": "other"})
-    judged(api, hand, networks["teacher"], earlier)
+    learnt = {"dataset": "at 112 pixels", "photographs": "these"}
+    stored = {0.5: ("at 160 pixels", "these"), 0.4: ("a part of them", "fewer"), 0.3: ("of an earlier version", None)}
+    for epochs, (value, (dataset, photographs)) in enumerate(stored.items(), start=1):
+        found = sheet({"conv1": value}, dataset=dataset, photographs=photographs, checkpoint=learnt)
+        judged(api, hand, networks["student"], found, protocol={"protocol": "linear", "epochs": epochs})
+    unknown = sheet({"conv1": 0.2}, dataset="at 160 pixels", photographs="these", checkpoint={"dataset": "another"})
+    judged(api, hand, networks["teacher"], unknown)
     assert [row["cells"]["conv1"]["value"] for row in rows(api, 4)] == [0.5]
-    assert [list(row["cells"].values())[0]["value"] for row in rows(api, 5)] == [0.2, 0.3, 0.4]
+    assert {row["cells"]["conv1"]["value"] for row in rows(api, 5)} == {0.4, 0.3, 0.2}
 
 
 def test_what_a_checkpoint_learnt_from_may_be_said_by_its_own_summary(

@@ -1,5 +1,7 @@
+import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,9 +58,9 @@ def test_facts_count_images_labels_duplicates_and_bad_files(tmp_path: Path) -> N
         writer.skip(Problem("d", "undecodable", "the file is empty"))
         facts = writer.finish()
     assert facts == json.loads((tmp_path / "store.json").read_text())
-    digest = facts.pop("digest")
+    digest, photographs = facts.pop("digest"), facts.pop("photographs")
     assert facts == {"count": 2, "side": 8, "classes": ["ant"], "labelled": 1, "skipped": 1, "duplicates": 1}
-    assert len(digest) == 64
+    assert (len(digest), len(photographs)) == (64, 64)
     problems = [json.loads(line) for line in (tmp_path / "problems.jsonl").read_text().splitlines()]
     assert problems[1] == {"path": "d", "reason": "undecodable", "detail": "the file is empty"}
 
@@ -88,6 +90,36 @@ def test_digest_tells_side_path_content_and_label(tmp_path: Path, side: int, ent
             writer.add(line, squares(side=size)[0])
             digests.add(writer.finish()["digest"])
     assert len(digests) == 2
+
+
+def photographs_of(path: Path, side: int, *images: StoredImage) -> str:
+    with ImageStoreWriter(path, side) as writer:
+        for one in images:
+            writer.add(one, squares(side=side)[0])
+        writer.finish()
+    return ImageStore.open(path).photographs
+
+
+def test_the_same_photographs_are_known_at_any_side_path_and_label(tmp_path: Path) -> None:
+    one, other = image("a", "x"), image("b", "y")
+    stored = photographs_of(tmp_path / "one", 8, one, other)
+    again = (replace(other, path="0", label="z"), replace(one, path="1", label=None))
+    assert photographs_of(tmp_path / "again", 16, *again) == stored
+    assert stored == hashlib.sha256(b"sha-a\nsha-b\n").hexdigest()
+
+
+def test_some_of_the_photographs_and_more_of_them_are_others(tmp_path: Path) -> None:
+    lines = [image(name) for name in "abc"]
+    found = {photographs_of(tmp_path / str(count), 8, *lines[:count]) for count in (1, 2, 3)}
+    assert len(found) == 3
+
+
+def test_a_store_of_an_earlier_version_tells_its_photographs_too(tmp_path: Path) -> None:
+    facts = write_store(tmp_path, squares(), ["b", "a", "c"], [None] * 3)
+    told = facts.pop("photographs")
+    assert ImageStore.open(tmp_path).photographs == told
+    (tmp_path / "store.json").write_text(json.dumps(facts))
+    assert ImageStore.open(tmp_path).photographs == told
 
 
 def test_digest_does_not_depend_on_where_the_store_lies(tmp_path: Path) -> None:

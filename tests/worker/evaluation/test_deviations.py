@@ -73,6 +73,11 @@ def test_judging_images_whose_labels_were_taught_are_counted(tmp_path: Path, hol
     assert labels_seen(judged(tmp_path, store, training), split) == ((sentence,) if seen else ())
     assert labels_seen(judged(tmp_path, store, {**training, "dataset": "another"}), split) == ()
     assert labels_seen(judged(tmp_path, store, {"dataset": store.digest}), split) == ()
+    elsewhere = judged(tmp_path, store, {**training, "dataset": "another", "photographs": store.photographs})
+    assert labels_seen(elsewhere, split) == (
+        "The network was taught labels of the same photographs in another store: where their paths are the same, "
+        f"those of {seen} of the 2 images that judge it.",
+    )
 
 
 def test_judging_images_that_were_learnt_without_labels_are_told(tmp_path: Path) -> None:
@@ -82,7 +87,10 @@ def test_judging_images_that_were_learnt_without_labels_are_told(tmp_path: Path)
     sentence = "The 2 images that judge are of the dataset that the network learnt from without labels."
     assert images_seen(judged(tmp_path, store, own), split) == (sentence,)
     assert images_seen(judged(tmp_path, store, own), None) == ()
-    for other in ({"dataset": "another"}, {"images_seen": 0}, {"class_labels_holdout": 0.1}):
+    stored_otherwise: dict[str, object] = {**own, "dataset": "another", "photographs": store.photographs}
+    assert images_seen(judged(tmp_path, store, stored_otherwise), split) == (sentence,)
+    others = {"dataset": "another", "photographs": "others"}
+    for other in ({"dataset": "another"}, others, {"images_seen": 0}, {"class_labels_holdout": 0.1}):
         assert images_seen(judged(tmp_path, store, own | other), split) == ()
 
 

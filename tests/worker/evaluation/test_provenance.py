@@ -37,11 +37,12 @@ def test_without_history_the_environment_tells(tmp_path: Path, monkeypatch: pyte
 def test_a_checkpoint_is_known_by_weights_architecture_and_training(tmp_path: Path) -> None:
     folder = write_network(tmp_path / "network", role="student")
     record = json.loads((folder / "checkpoint.json").read_text())
-    training = {"dataset": "d1", "epochs": 3, "images_seen": 90, "loss": 0.5}
+    training = {"dataset": "d1", "photographs": "p1", "epochs": 3, "images_seen": 90, "loss": 0.5}
     (folder / "checkpoint.json").write_text(json.dumps({**record, "training": training}))
     facts = checkpoint_provenance(folder, load_record(folder))
     assert facts["role"] == "student"
     assert facts["backbone"]["width"] == 0.125
     assert len(facts["weights_sha256"]) == 64
     assert (facts["dataset"], facts["epochs"], facts["images_seen"], facts["crop"]) == ("d1", 3, 90, 64)
+    assert facts["photographs"] == "p1"
     assert "loss" not in facts

@@ -75,6 +75,7 @@ def test_a_student_tells_how_many_class_labels_were_kept_from_it(store: Path, la
     (labels / "labels.json").write_text(json.dumps({"k": K, "source": "classes", "holdout": 0.3}))
     student = _learn(store, labels, _config({"epochs": 0.1}), LocalContext(tmp_path / "work"))
     assert student.summary["class_labels_holdout"] == 0.3
+    assert student.summary["photographs"] == ImageStore.open(store).photographs
 
 
 def test_random_labels_are_not_recognised_on_held_out_images(store: Path, tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def test_the_crop_follows_the_store(tmp_path: Path, store: ImageStore) -> None:
     assert isinstance(context.config, InitialiseConfig)
     assert context.config.crop == load_checkpoint(made.teacher.path)[0].crop == 57
     assert (made.teacher.kind, made.teacher.summary["dataset"]) == (ArtifactKind.checkpoint, store.digest)
+    assert made.teacher.summary["photographs"] == store.photographs
 
 
 def test_seeds_differ_and_repeat(tmp_path: Path, store: ImageStore) -> None:

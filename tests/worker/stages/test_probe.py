@@ -73,6 +73,7 @@ def test_linear_probes_fill_a_score_sheet_and_the_files_beside_it(
 ) -> None:
     sheet, right = judged(tmp_path / "out", linear(split=SPLIT), store, checkpoint)
     assert (sheet.protocol, sheet.metric, sheet.table, sheet.dataset) == ("linear", "top1", 4, store.digest)
+    assert sheet.photographs == store.photographs
     assert list(sheet.cells) == ["conv1", "conv3"] == sorted(right)
     images = json.loads((tmp_path / "out/evaluation/images.json").read_text())
     for column, cell in sheet.cells.items():

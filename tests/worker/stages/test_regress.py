@@ -102,6 +102,7 @@ def test_the_student_is_an_alexnet_without_a_head(tmp_path: Path, store: Path, t
     assert record.training["teacher"]["backbone"]["arch"] == "vgg16"
     assert record.training["taps"] == ["conv4", "conv5"]
     assert record.training["dataset"] == ImageStore.open(store).digest
+    assert record.training["photographs"] == ImageStore.open(store).photographs
     assert backbone.taps(torch.zeros(1, 3, CROP, CROP), ["conv5"])["conv5"].shape[1] == 32
 
 
