@@ -124,7 +124,7 @@ PIPELINE: dict[StageName, StageSpec] = {
             name=StageName.evaluate,
             inputs={"store": _STORE, "student": _CHECKPOINT, "teacher": _MAYBE_CHECKPOINT},
             outputs={"evaluation": ArtifactKind.evaluation},
-            code_version=2,
+            code_version=3,
         ),
         StageSpec(
             name=StageName.report,
@@ -165,7 +165,7 @@ REGISTRATIONS: dict[StageName, StageSpec] = {
 EVALUATIONS: dict[StageName, StageSpec] = {
     StageName.probe: StageSpec(
         name=StageName.probe,
-        code_version=2,
+        code_version=3,
         inputs={"store": _STORE, "checkpoint": _CHECKPOINT},
         outputs={"evaluation": ArtifactKind.evaluation},
     ),

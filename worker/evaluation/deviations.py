@@ -57,8 +57,7 @@ def _network(backbone: BackboneConfig) -> str:
 def _linear(protocol: LinearProtocol) -> Iterator[str]:
     yield (
         f"{protocol.epochs} epochs over one centre crop of each image, the rate from the features' covariance along a "
-        "half cosine; the paper has 28 epochs of random crops and mirroring at 0.01, divided by ten twice or thrice. "
-        "Biases learn at the weights' rate and decay; the paper's learn at twice that and don't."
+        "half cosine; the paper has 28 epochs of random crops and mirroring at 0.01, divided by ten twice or thrice."
     )
     yield "Batch norm without affine uses the statistics of all teaching images, not of each batch."
     if protocol.resize != "bilinear":

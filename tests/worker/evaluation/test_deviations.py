@@ -32,6 +32,7 @@ def test_the_paper_s_own_setting_differs_only_in_the_training_and_the_images(tmp
     assert len(found) == 3
     assert found[0] == "3 images teach and 1 judge, parted by the md5 of their path."
     assert found[1].startswith("30 epochs over one centre crop of each image")
+    assert "iases" not in found[1]
     assert found[2].startswith("Batch norm without affine uses the statistics of all teaching images")
 
 
