@@ -38,7 +38,7 @@ class ImageCache:
         self._read = read
         self._device = device
         self._shape = (count, channels, *size)
-        self.fits = count * channels * size[0] * size[1] <= min(limit, _free(device))
+        self.fits = count * channels * size[0] * size[1] <= room(device, limit)
         self._images: Tensor | None = None
 
     def batches(self, rows: Iterable[Rows]) -> Iterator[Tensor]:
@@ -79,6 +79,11 @@ def in_order(count: int, batch: int) -> Iterator[Rows]:
     """0 .. count - 1 in batches."""
     for start in range(0, count, batch):
         yield np.arange(start, min(count, start + batch), dtype=np.int64)
+
+
+def room(device: torch.device, limit: int = LIMIT) -> int:
+    """Bytes that images kept on the device may take."""
+    return min(limit, _free(device))
 
 
 def _free(device: torch.device) -> int:

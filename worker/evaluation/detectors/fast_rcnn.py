@@ -15,7 +15,7 @@ from worker.evaluation.detectors.boxes import decode, mirrored
 from worker.evaluation.detectors.detector import Found
 from worker.evaluation.detectors.pixels import batched, scaled_size, shown
 from worker.evaluation.detectors.samples import Candidates, candidates, sample
-from worker.evaluation.detectors.scenes import Scene
+from worker.evaluation.detectors.scenes import Scene, Scenes
 from worker.evaluation.detectors.trunk import DetectionTrunk
 from worker.stages.precision import Precision, autocast
 
@@ -106,7 +106,7 @@ class FastRcnn:
     def __init__(
         self,
         network: FastRcnnNetwork,
-        scenes: Sequence[Scene],
+        scenes: Scenes,
         protocol: VocDetectionProtocol,
         pixels: Pixels,
         device: torch.device,
@@ -115,7 +115,8 @@ class FastRcnn:
         self.network = network
         self.trunk = network.trunk
         self._scenes = scenes
-        self._candidates = [_candidates(scene) for scene in scenes]
+        self._candidates: dict[int, Candidates] = {}
+        """Of the scenes that were learnt from already."""
         self._protocol = protocol
         self._pixels = pixels
         self._device = device
@@ -129,7 +130,8 @@ class FastRcnn:
         """Each image at a scale drawn at random, half of them mirrored, with `protocol.rois` boxes."""
         pixels, rows = [], []
         for number, image in enumerate(images):
-            scene, found = self._scenes[image], self._candidates[image]
+            scene = self._scenes[image]
+            found = self._candidates_of(image, scene)
             scale = self._protocol.scales[int(torch.randint(len(self._protocol.scales), (), generator=generator))]
             mirror = bool(torch.rand((), generator=generator) < 0.5)
             size = scaled_size(scene.size, scale, self._protocol.max_side)
@@ -140,6 +142,11 @@ class FastRcnn:
         together = _sent(torch.cat(rows), self._device)
         boxes, targets, labels = together[:, :5], together[:, 5:9], together[:, 9].long()
         return RoiBatch(batched(pixels, self.trunk.stride), boxes.contiguous(), labels, targets)
+
+    def _candidates_of(self, image: int, scene: Scene) -> Candidates:
+        if image not in self._candidates:
+            self._candidates[image] = candidates(scene.proposals, scene.boxes, scene.classes, scene.difficult)
+        return self._candidates[image]
 
     @torch.inference_mode()
     def detect(self, scene: Scene, column: str) -> Found:
@@ -195,10 +202,6 @@ def surest(boxes: Tensor, probabilities: Tensor, size: tuple[int, int], nms: flo
     corners = torch.stack([corners[:, 0::2].clamp(0, width), corners[:, 1::2].clamp(0, height)], dim=2).flatten(1)
     order = batched_nms(corners, scores, classes, nms)[:count]
     return Found(corners[order], classes[order], scores[order])
-
-
-def _candidates(scene: Scene) -> Candidates:
-    return candidates(scene.proposals, scene.boxes, scene.classes, scene.difficult)
 
 
 def _rows(number: int, scene: Scene, found: Candidates, chosen: Tensor, size: tuple[int, int], mirror: bool) -> Tensor:

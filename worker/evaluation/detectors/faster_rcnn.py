@@ -14,7 +14,7 @@ from worker.config.transfer import VocDetectionProtocol
 from worker.evaluation.detectors.boxes import mirrored
 from worker.evaluation.detectors.detector import Found
 from worker.evaluation.detectors.pixels import shown
-from worker.evaluation.detectors.scenes import Scene
+from worker.evaluation.detectors.scenes import Scene, Scenes
 from worker.evaluation.detectors.trunk import DetectionTrunk
 
 COLUMN = "faster_rcnn"
@@ -55,7 +55,7 @@ class FasterRcnn:
     def __init__(
         self,
         network: FasterRCNN,
-        scenes: Sequence[Scene],
+        scenes: Scenes,
         protocol: VocDetectionProtocol,
         pixels: Pixels,
         device: torch.device,

@@ -1,10 +1,12 @@
-"""Annotated photographs in memory, with the boxes a detector is asked for."""
+"""Annotated photographs, decoded, with the boxes a detector is asked for."""
 
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from worker.data.annotated import AnnotatedStore
 from worker.evaluation.detection_ap import Boxes
+from worker.evaluation.image_cache import LIMIT, room
 
 AHEAD = 4
 """Images decoded before they are asked for, per thread."""
@@ -38,6 +41,51 @@ class Scene:
         return self.pixels.shape[2], self.pixels.shape[1]
 
 
+class Scenes(Protocol):
+    """What a detector learns from."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, position: int, /) -> Scene: ...
+
+
+class KeptScenes:
+    """The scenes of `images`, looked at many times: decoded once and kept, as far as `limit` bytes of pixels and the
+    machine's memory reach. Those after them are decoded whenever they are asked for; both are the same scenes."""
+
+    def __init__(
+        self,
+        store: AnnotatedStore,
+        images: Sequence[int],
+        classes: Sequence[str],
+        proposals: Sequence[Tensor],
+        pin: bool,
+        limit: int = LIMIT,
+    ) -> None:
+        """`pin` as for `read_scenes`."""
+        self._store = store
+        self._images = images
+        self._classes = classes
+        self._proposals = proposals
+        self._pin = pin
+        kept = _fitting(store, images, room(torch.device("cpu"), limit))
+        self._kept = list(read_scenes(store, images[:kept], classes, proposals[:kept], pin))
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, position: int, /) -> Scene:
+        if position < len(self._kept):
+            return self._kept[position]
+        return _read(self._store, self._images[position], self._classes, self._proposals[position], self._pin)
+
+
+def _fitting(store: AnnotatedStore, images: Sequence[int], limit: int) -> int:
+    """How many of the images, from the first on, take at most `limit` bytes together."""
+    sizes = (store.size(image) for image in images)
+    return sum(total <= limit for total in accumulate(3 * width * height for width, height in sizes))
+
+
 def read_scenes(
     store: AnnotatedStore, images: Sequence[int], classes: Sequence[str], proposals: Sequence[Tensor], pin: bool
 ) -> Iterator[Scene]:
@@ -45,22 +93,21 @@ def read_scenes(
 
     `pin` puts pixels where a GPU fetches them without waiting.
     """
-
-    def read(position: int) -> Scene:
-        image = images[position]
-        pixels = store.read(image)
-        boxes, labels, difficult = _objects(store, image, classes)
-        return Scene(pixels.pin_memory() if pin else pixels, boxes, labels, difficult, proposals[position])
-
     threads = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(threads, thread_name_prefix="scenes") as pool:
         waiting: deque[Future[Scene]] = deque()
         for position in range(len(images)):
-            waiting.append(pool.submit(read, position))
+            waiting.append(pool.submit(_read, store, images[position], classes, proposals[position], pin))
             if len(waiting) > AHEAD * threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def _read(store: AnnotatedStore, image: int, classes: Sequence[str], proposals: Tensor, pin: bool) -> Scene:
+    pixels = store.read(image)
+    boxes, labels, difficult = _objects(store, image, classes)
+    return Scene(pixels.pin_memory() if pin else pixels, boxes, labels, difficult, proposals)
 
 
 def objects_of(store: AnnotatedStore, images: Sequence[int], classes: Sequence[str]) -> Boxes:

@@ -15,7 +15,7 @@ from worker.evaluation.detection_ap import Boxes
 from worker.evaluation.detectors.detector import Detector, Found
 from worker.evaluation.detectors.fast_rcnn import FastRcnn, FastRcnnNetwork
 from worker.evaluation.detectors.faster_rcnn import FasterRcnn, faster_rcnn_network
-from worker.evaluation.detectors.scenes import read_scenes
+from worker.evaluation.detectors.scenes import KeptScenes, read_scenes
 from worker.evaluation.detectors.task import DetectionTask
 from worker.evaluation.detectors.trunk import DetectionTrunk
 from worker.evaluation.detectors.tuning import Tuning
@@ -56,7 +56,7 @@ class Trials:
         self._device = device
         self._journal = journal
         pin = device.type == "cuda"
-        self._scenes = list(read_scenes(task.store, task.train, task.classes, task.train_proposals, pin))
+        self._scenes = KeptScenes(task.store, task.train, task.classes, task.train_proposals, pin)
         columns = 1 if protocol.detector == "faster_rcnn" else 2
         self._each = protocol.iterations + columns * len(task.test)
         self._pulse = Pulse(context, len(protocol.seeds) * self._each)
