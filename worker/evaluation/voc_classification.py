@@ -54,6 +54,7 @@ _COMPARED = {
     "weight_decay": "Weight decay",
     "width": "Width of fc6 and fc7",
     "batch_norm": "Batch norm:",
+    "ap": "Average precision:",
 }
 
 

@@ -198,8 +198,8 @@ class JigsawMaker:
         """The images, mirrored and enlarged as drawn, and the corners of their crops: (N, 2) int64, on the CPU."""
         device = images.device
         if self._config.flip:
-            mirrored = plan.mirrored.to(device, non_blocking=True)
-            images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+            chosen = plan.mirrored.nonzero().flatten().to(device, non_blocking=True)
+            images = images.index_copy(0, chosen, images[chosen].flip(-1))
         if self._config.min_scale == 1:
             return images, plan.crop.long()
         shown, corners = plan.shown.to(device, non_blocking=True), plan.crop.to(device, non_blocking=True)
