@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from app.artifacts.tables import Artifact
 from app.problems import FieldError, Problem
 from app.runs.checks import ConfigRefused, facts_of, resolve
+from models.config import BackboneConfig
 from worker.config.base import StageConfig
 from worker.config.methods import METHOD_STAGES, Method
 from worker.config.pipeline import PIPELINE, ArtifactKind, Port, StageName, StageSpec
+from worker.config.probe import TAPS
 from worker.config.run import PipelineConfig
 
 STORE = "store"
@@ -55,6 +57,20 @@ def check_configs(
             path = ".".join(filter(None, ("config", stage.spec.name, refused.path)))
             message = str(refused)
             raise Problem(422, refused.reason, f"{path}: {message}", [FieldError(path=path, message=message)]) from None
+
+
+def check_tap(stages: Sequence[Planned], config: PipelineConfig, given: BackboneConfig | None) -> None:
+    """Refuse features of a map that the teacher lacks: the `given` one, or the one that the run makes.
+
+    Only building a library's network tells its maps: of those the stage does it.
+    """
+    names = {stage.spec.name for stage in stages}
+    made = config.initialise.backbone if StageName.initialise in names else config.pretrain.backbone
+    teacher = made if names & {StageName.initialise, StageName.pretrain} else given
+    if StageName.extract not in names or teacher is None or teacher.library or config.extract.tap in TAPS:
+        return
+    message = f"The teacher ({teacher.arch}) has no map called {config.extract.tap!r}; it has {', '.join(TAPS)}."
+    raise _refused("unknown_tap", "config.extract.tap", message)
 
 
 def stage_config(config: PipelineConfig, name: StageName) -> StageConfig:

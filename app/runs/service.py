@@ -10,13 +10,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.artifacts.lookup import find_artifact
+from app.artifacts.networks import backbone_of
 from app.artifacts.tables import Artifact
 from app.datasets.lookup import check_holds_images, hold_dataset
 from app.datasets.tables import Dataset, DatasetState
 from app.journal.events import append_event
 from app.problems import FieldError, Problem, invalid
 from app.runs.advance import advance, end_stage, lock_run, stages_of
-from app.runs.planning import Planned, check_configs, plan, stage_config
+from app.runs.planning import Planned, check_configs, check_tap, plan, stage_config
 from app.runs.schemas import RunCreate
 from app.runs.tables import TERMINAL, Run, RunKind, RunState, Stage, StageDependency, StageState
 from app.settings import Settings
@@ -47,6 +48,7 @@ def create(session: Session, settings: Settings, request: RunCreate) -> Run:
     dataset = _dataset(session, request.dataset, stages)
     store = session.get(Artifact, dataset.store_id) if dataset and dataset.store_id else None
     check_configs(stages, config, store, given)
+    check_tap(stages, config, backbone_of(session, given["teacher"]) if "teacher" in given else None)
     check_device(session, settings, request.device)
     run = Run(
         name=request.name,

@@ -84,6 +84,11 @@ def test_what_the_facts_forbid_fails_the_stage_when_they_come_late(
     assert "6 images" in ended["detail"]
 
 
+def test_only_the_stage_knows_the_maps_of_a_librarys_network(api: TestClient, cells: Json, submit: Submit) -> None:
+    network = {"pretrain": {"backbone": {"arch": "torchvision:resnet18"}}, "extract": {"tap": "layer3"}}
+    assert submit(config=network)["state"] == "queued"
+
+
 REFUSED: list[tuple[Json, int, str, str | None]] = [
     ({"dataset": "nobody"}, 404, "dataset_not_found", None),
     ({}, 422, "missing_dataset", None),
@@ -100,6 +105,13 @@ REFUSED: list[tuple[Json, int, str, str | None]] = [
         "config.pretrain.pretext.side",
     ),
     ({"dataset": "cells", "config": {"extract": {"crop": 150}}}, 422, "bad_config", "config.extract.crop"),
+    ({"dataset": "cells", "config": {"extract": {"tap": "conv9"}}}, 422, "unknown_tap", "config.extract.tap"),
+    (
+        {"dataset": "cells", "method": "cc+random", "config": {"extract": {"tap": "layer3"}}},
+        422,
+        "unknown_tap",
+        "config.extract.tap",
+    ),
     ({"dataset": "cells", "stages": ["cluster"]}, 422, "missing_input", "inputs.features"),
     ({"dataset": "cells", "stages": ["ingest"]}, 422, "unknown_stage", "stages"),
     ({"dataset": "cells", "stages": []}, 422, "nothing_to_do", None),
