@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from tests.worker.evaluation.plain_colours import COLOURS, CROP, SIDE, coloured_split, coloured_store, write_student
+from tests.worker.evaluation.plain_colours import COLOURS, coloured_split, coloured_store, judged, write_student
 from worker.config.probe import NonlinearProtocol
 from worker.config.transfer import VocClassificationProtocol
 from worker.data.annotated import AnnotatedStore, Annotation, write_annotated_store
 from worker.evaluation.nonlinear import run_nonlinear
-from worker.evaluation.taps import View
 from worker.evaluation.voc_classification import run_voc_classification
+from worker.stages.precision import Precision
 from worker.stages.standalone import LocalContext
 
 pytestmark = pytest.mark.gpu
@@ -20,20 +20,11 @@ CUDA = torch.device("cuda", 0)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_new_layers_learn_above_frozen_ones(tmp_path: Path, precision: str) -> None:
+def test_new_layers_learn_above_frozen_ones(tmp_path: Path, precision: Precision) -> None:
     store = coloured_store(tmp_path / "store")
     protocol = NonlinearProtocol(columns=("conv1", "fc7"), seeds=(0,), epochs=50, training_batch=16, width=64)
     student, context = write_student(tmp_path / "student"), LocalContext(tmp_path / "work", "cuda")
-    found = run_nonlinear(
-        protocol,
-        student,
-        store,
-        coloured_split(store),
-        View(SIDE, CROP),
-        CUDA,
-        precision,  # type: ignore[arg-type]
-        context,
-    )
+    found = run_nonlinear(protocol, judged(store, student, context, precision=precision), coloured_split(store))
     for outcome in found.values():
         assert outcome.right.mean() > 0.9
         assert outcome.trunk_unchanged

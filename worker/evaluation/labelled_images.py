@@ -3,34 +3,31 @@
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from worker.config.probe import Protocol
 from worker.data.loader import BatchLoader
-from worker.data.store import ImageStore
 from worker.evaluation.finetuning import training_rows
 from worker.evaluation.image_cache import Rows, in_order
 from worker.evaluation.journal import fingerprint
 from worker.evaluation.split import ProbeSplit
-from worker.evaluation.taps import View
+from worker.evaluation.subject import Subject
 from worker.stages.crops import mirrored_at_random, random_crops
-from worker.stages.precision import Precision
 from worker.stages.randomness import torch_generator
 
 
 class LabelledImages:
     """The images of a split that teach, or those that judge, with their classes, on the device."""
 
-    def __init__(self, store: ImageStore, split: ProbeSplit, rows: Rows, view: View, device: torch.device) -> None:
+    def __init__(self, subject: Subject, split: ProbeSplit, rows: Rows) -> None:
         """`rows` are positions in `split.images`."""
-        self.labels = torch.from_numpy(split.labels[rows]).to(device)
-        self.crop = view.crop
+        self.labels = torch.from_numpy(split.labels[rows]).to(subject.device)
+        self.crop = subject.view.crop
         self._images = split.images[rows]
-        self._side = view.side
-        self._store = store
+        self._side = subject.view.side
+        self._store = subject.store
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -57,10 +54,11 @@ class LabelledImages:
             yield from loader
 
 
-def probe_fingerprint(
-    protocol: Protocol, checkpoint: Path, store: ImageStore, split: ProbeSplit, view: View, precision: Precision
-) -> str:
+def probe_fingerprint(protocol: Protocol, subject: Subject, split: ProbeSplit) -> str:
     """Names all that an evaluation on labelled images depends on."""
     parts = (split.images, split.labels, split.held_out)
     digests = [hashlib.sha256(part.tobytes()).hexdigest() for part in parts]
-    return fingerprint(protocol, checkpoint, store.digest, digests, view.side, view.crop, precision)
+    view = subject.view
+    return fingerprint(
+        protocol, subject.checkpoint, subject.store.digest, digests, view.side, view.crop, subject.precision
+    )

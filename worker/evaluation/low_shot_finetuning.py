@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from torch import nn
 
 from models.pixels import Pixels
 from worker.config.probe import LowShotProtocol
-from worker.data.store import ImageStore
 from worker.evaluation.finetuning import Batch, CrossEntropy, fit, own_randomness
 from worker.evaluation.journal import Journal
 from worker.evaluation.labelled_images import LabelledImages, probe_fingerprint
@@ -21,66 +19,41 @@ from worker.evaluation.new_layers import DROPOUT, check_input, new_head
 from worker.evaluation.pulse import Pulse
 from worker.evaluation.score import Outcome, outcome, packed_outcome, unpacked_outcome
 from worker.evaluation.split import ProbeSplit
+from worker.evaluation.subject import Subject
 from worker.evaluation.subset import teaching_subset
-from worker.evaluation.taps import View
-from worker.stages.contract import Context
 from worker.stages.crops import centre_crops
 from worker.stages.frozen import opened_checkpoint
 from worker.stages.machine_errors import machine_errors
-from worker.stages.precision import Precision, fast_arithmetic
+from worker.stages.precision import fast_arithmetic
 from worker.stages.randomness import derived_seed
 
 LOW_SHOT_BATCH = 64
 LOW_SHOT_DECAY = 5e-4
 
 
-def low_shot_finetuning(
-    protocol: LowShotProtocol,
-    checkpoint: Path,
-    store: ImageStore,
-    split: ProbeSplit,
-    view: View,
-    device: torch.device,
-    precision: Precision,
-    context: Context,
-) -> dict[str, Outcome]:
+def low_shot_finetuning(protocol: LowShotProtocol, subject: Subject, split: ProbeSplit) -> dict[str, Outcome]:
     """The whole network learns from a share of the labels; columns `finetune_<share>`.
 
     The checkpoint's convolutions under a new linear layer on the 6 x 6 map after pool5: AlexNet's large layers don't
     learn from a handful of images. Random crops and mirroring, a half cosine, batch norm in training mode; judged on
     the centre crop (our choices). A stopped evaluation goes on where it was.
     """
-    journal = Journal(context, probe_fingerprint(protocol, checkpoint, store, split, view, precision))
-    with machine_errors("fine-tuning"), fast_arithmetic(device), own_randomness(device):
-        return _LowShots(protocol, checkpoint, store, split, view, device, precision, context, journal).outcomes()
+    journal = Journal(subject.context, probe_fingerprint(protocol, subject, split))
+    with machine_errors("fine-tuning"), fast_arithmetic(subject.device), own_randomness(subject.device):
+        return _LowShots(protocol, subject, split, journal).outcomes()
 
 
 class _LowShots:
     """A network for every share of the labels and every seed."""
 
-    def __init__(
-        self,
-        protocol: LowShotProtocol,
-        checkpoint: Path,
-        store: ImageStore,
-        split: ProbeSplit,
-        view: View,
-        device: torch.device,
-        precision: Precision,
-        context: Context,
-        journal: Journal,
-    ) -> None:
+    def __init__(self, protocol: LowShotProtocol, subject: Subject, split: ProbeSplit, journal: Journal) -> None:
         self._protocol = protocol
-        self._checkpoint = checkpoint
-        self._store = store
+        self._subject = subject
         self._split = split
-        self._view = view
-        self._device = device
-        self._precision = precision
         self._journal = journal
         self._held_out = self._images(split.held_out)
         self._each = protocol.steps + self._held_out.batches(protocol.batch)
-        self._pulse = Pulse(context, len(protocol.shares) * len(protocol.seeds) * self._each)
+        self._pulse = Pulse(subject.context, len(protocol.shares) * len(protocol.seeds) * self._each)
 
     def outcomes(self) -> dict[str, Outcome]:
         return {f"finetune_{share:g}": self._of_share(share) for share in self._protocol.shares}
@@ -106,19 +79,19 @@ class _LowShots:
         fit({"network": learner}, batches, self._protocol.steps, self._pulse, self._journal, name)
         parts = []
         for whole in self._held_out.in_order(self._protocol.batch):
-            parts.append(learner.logits(pixels.apply(centre_crops(whole, self._view.crop))))
+            parts.append(learner.logits(pixels.apply(centre_crops(whole, self._subject.view.crop))))
             self._pulse.beat()
         return packed_outcome(outcome([torch.cat(parts)], self._held_out.labels))
 
     def _learner(self, seed: int) -> tuple[Learner, Pixels]:
         """With the pixels it wants."""
-        record, backbone = opened_checkpoint(self._checkpoint)
-        check_input(record, self._view.crop)
+        record, backbone = opened_checkpoint(self._subject.checkpoint)
+        check_input(record, self._subject.view.crop)
         torch.manual_seed(derived_seed(seed, "new layers"))
         head = new_head(backbone.out_channels * 36, 0, 0, len(self._split.classes))
         network = nn.Sequential(backbone, nn.AdaptiveAvgPool2d(6), nn.Flatten(), nn.Dropout(DROPOUT), *head)
         recipe = Recipe(self._protocol.lr, LOW_SHOT_DECAY, half_cosine)
-        return Learner(network, recipe, seed, "network", self._device, self._precision), record.pixels
+        return Learner(network, recipe, seed, "network", self._subject.device, self._subject.precision), record.pixels
 
     def _images(self, rows: NDArray[np.bool_]) -> LabelledImages:
-        return LabelledImages(self._store, self._split, np.flatnonzero(rows), self._view, self._device)
+        return LabelledImages(self._subject, self._split, np.flatnonzero(rows))

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ import torch
 from torch import Tensor
 
 from worker.config.probe import NonlinearProtocol
-from worker.data.store import ImageStore
 from worker.evaluation.finetuning import Batch, CrossEntropy, fit, own_randomness
 from worker.evaluation.frozen_layers import FrozenLayers
 from worker.evaluation.journal import Journal
@@ -25,24 +23,15 @@ from worker.evaluation.new_layers import check_input
 from worker.evaluation.pulse import Pulse
 from worker.evaluation.score import Outcome, outcome, packed_outcome, unpacked_outcome
 from worker.evaluation.split import ProbeSplit
-from worker.evaluation.taps import View
+from worker.evaluation.subject import Subject
 from worker.evaluation.ten_crops import mean_over_views
 from worker.stages.contract import Context
 from worker.stages.machine_errors import machine_errors
-from worker.stages.precision import Precision, fast_arithmetic
+from worker.stages.precision import fast_arithmetic
 from worker.stages.randomness import derived_seed
 
 
-def run_nonlinear(
-    protocol: NonlinearProtocol,
-    checkpoint: Path,
-    store: ImageStore,
-    split: ProbeSplit,
-    view: View,
-    device: torch.device,
-    precision: Precision,
-    context: Context,
-) -> dict[str, Outcome]:
+def run_nonlinear(protocol: NonlinearProtocol, subject: Subject, split: ProbeSplit) -> dict[str, Outcome]:
     """Column -> what the network tells right whose layers up to that column are the checkpoint's, frozen.
 
     Training sees random crops, half of them mirrored; at test the softmax of `protocol.crops` views is averaged.
@@ -53,14 +42,15 @@ def run_nonlinear(
     Raises `Stopped`, and `StageError` with diverged, out_of_memory, disk_full, artifact_corrupt, bad_config (a crop too
     small).
     """
-    frozen = FrozenLayers.open(checkpoint, device, precision)
-    check_input(frozen.record, view.crop)
-    columns = _available(protocol, frozen, context)
+    device = subject.device
+    frozen = FrozenLayers.open(subject.checkpoint, device, subject.precision)
+    check_input(frozen.record, subject.view.crop)
+    columns = _available(protocol, frozen, subject.context)
     before = frozen.digest()
-    wanted = probe_fingerprint(protocol, checkpoint, store, split, view, precision)
-    journal = Journal(context, wanted, lambda: frozen.digest() == before)
+    wanted = probe_fingerprint(protocol, subject, split)
+    journal = Journal(subject.context, wanted, lambda: frozen.digest() == before)
     with machine_errors("retraining layers"), fast_arithmetic(device), own_randomness(device):
-        found = _Columns(protocol, columns, frozen, store, split, view, context, journal).outcomes()
+        found = _Columns(protocol, columns, frozen, subject, split, journal).outcomes()
     unchanged = journal.unchanged
     return {column: replace(result, trunk_unchanged=unchanged) for column, result in found.items()}
 
@@ -81,22 +71,20 @@ class _Columns:
         protocol: NonlinearProtocol,
         columns: list[str],
         frozen: FrozenLayers,
-        store: ImageStore,
+        subject: Subject,
         split: ProbeSplit,
-        view: View,
-        context: Context,
         journal: Journal,
     ) -> None:
         self._protocol = protocol
         self._columns = columns
         self._frozen = frozen
-        self._teach = LabelledImages(store, split, np.flatnonzero(~split.held_out), view, frozen.device)
-        self._judge = LabelledImages(store, split, np.flatnonzero(split.held_out), view, frozen.device)
+        self._teach = LabelledImages(subject, split, np.flatnonzero(~split.held_out))
+        self._judge = LabelledImages(subject, split, np.flatnonzero(split.held_out))
         self._classes = len(split.classes)
         self._batch = min(protocol.training_batch, len(self._teach))
         self._steps = max(1, round(protocol.epochs * (len(self._teach) // self._batch)))
         self._each = self._steps + self._judge.batches(protocol.batch)
-        self._pulse = Pulse(context, len(protocol.seeds) * self._each)
+        self._pulse = Pulse(subject.context, len(protocol.seeds) * self._each)
         self._journal = journal
 
     def outcomes(self) -> dict[str, Outcome]:

@@ -1,19 +1,7 @@
 """From right and wrong, image by image, to the cells of a score sheet.
 
-Protocols that classify held-out images return `dict[str, Outcome]`, column -> outcome. Those kept elsewhere have one
-signature each, which the stage `probe` calls:
-
-    worker.evaluation.nonlinear.run_nonlinear(
-        protocol: NonlinearProtocol, checkpoint: Path, store: ImageStore, split: ProbeSplit, view: View,
-        device: torch.device, precision: Precision, context: Context,
-    ) -> dict[str, Outcome]         # columns of the protocol; one that can't be had is absent, and logged
-
-    worker.evaluation.low_shot_finetuning.low_shot_finetuning(
-        protocol: LowShotProtocol, checkpoint: Path, store: ImageStore, split: ProbeSplit, view: View,
-        device: torch.device, precision: Precision, context: Context,
-    ) -> dict[str, Outcome]         # columns `finetune_<share:g>`, taught by `teaching_subset`
-
-Both report their own progress, and raise `Stopped` when asked to stop.
+Protocols that classify held-out images return `dict[str, Outcome]`, column -> outcome; a column that can't be had is
+absent, and logged.
 """
 
 from collections.abc import Mapping, Sequence

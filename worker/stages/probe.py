@@ -114,25 +114,17 @@ def _by_split(protocol: SplitProtocol, subject: Subject, split: ProbeSplit) -> F
         case RetrievalProtocol():
             return retrieval(protocol, subject, split)
         case NonlinearProtocol():
-            return findings(_nonlinear(protocol, subject, split), protocol.seeds, protocol.confidence)
+            return findings(run_nonlinear(protocol, subject, split), protocol.seeds, protocol.confidence)
         case LowShotProtocol():
             return findings(_low_shot(protocol, subject, split), protocol.seeds, protocol.confidence)
 
 
-def _nonlinear(protocol: NonlinearProtocol, given: Subject, split: ProbeSplit) -> dict[str, Outcome]:
-    return run_nonlinear(
-        protocol, given.checkpoint, given.store, split, given.view, given.device, given.precision, given.context
-    )
-
-
-def _low_shot(protocol: LowShotProtocol, given: Subject, split: ProbeSplit) -> dict[str, Outcome]:
+def _low_shot(protocol: LowShotProtocol, subject: Subject, split: ProbeSplit) -> dict[str, Outcome]:
     tuned: dict[str, Outcome] = {}
     # First, because it is what a later attempt goes on with: a stop in the other's features would lose it.
     if "finetune" in protocol.ways:
-        tuned = low_shot_finetuning(
-            protocol, given.checkpoint, given.store, split, given.view, given.device, given.precision, given.context
-        )
-    return {**(low_shot_linear(protocol, given, split) if "linear" in protocol.ways else {}), **tuned}
+        tuned = low_shot_finetuning(protocol, subject, split)
+    return {**(low_shot_linear(protocol, subject, split) if "linear" in protocol.ways else {}), **tuned}
 
 
 def _labelled(store: ImageStore, protocol: ClusterProtocol) -> NDArray[np.int64]:

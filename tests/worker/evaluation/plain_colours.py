@@ -6,12 +6,16 @@ import numpy as np
 import torch
 
 from models.backbone import build_backbone
-from models.checkpoint import CheckpointRecord, save_checkpoint
+from models.checkpoint import CheckpointRecord, load_record, save_checkpoint
 from models.heads import ClassifierHead
 from models.pixels import ImagenetPixels
 from tests.worker.stages.networks import SMALL_ALEXNET
 from worker.data.store import ImageStore, write_store
 from worker.evaluation.split import ProbeSplit, split_labelled
+from worker.evaluation.subject import Subject
+from worker.evaluation.taps import View
+from worker.stages.contract import Context
+from worker.stages.precision import Precision
 
 COLOURS = {"blue": (60, 60, 200), "green": (60, 200, 60), "red": (200, 60, 60)}
 SIDE, CROP = 40, 36
@@ -28,6 +32,18 @@ def coloured_store(path: Path, count: int = 60) -> ImageStore:
 
 def coloured_split(store: ImageStore) -> ProbeSplit:
     return split_labelled(store.paths, store.labels, 0.3, None, 0)
+
+
+def judged(
+    store: ImageStore,
+    checkpoint: Path,
+    context: Context,
+    crop: int = CROP,
+    precision: Precision = "fp32",
+) -> Subject:
+    """The checkpoint, looking at the store on the context's device."""
+    device = torch.device(context.device)
+    return Subject(store, checkpoint, load_record(checkpoint), View(SIDE, crop), device, precision, 32, context)
 
 
 def write_student(path: Path, clusters: int = 4, width: int = 16) -> Path:

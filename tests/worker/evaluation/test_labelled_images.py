@@ -3,17 +3,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tests.worker.evaluation.plain_colours import CROP, SIDE, coloured_split, coloured_store
+from tests.worker.evaluation.plain_colours import CROP, coloured_split, coloured_store, judged, write_student
 from worker.evaluation.finetuning import training_rows
 from worker.evaluation.labelled_images import LabelledImages
-from worker.evaluation.taps import View
+from worker.stages.standalone import LocalContext
 
 
 def test_a_batch_s_random_crops_are_windows_of_its_images_or_their_mirrors(tmp_path: Path) -> None:
     store = coloured_store(tmp_path / "store")
     split = coloured_split(store)
     rows = np.flatnonzero(~split.held_out)
-    images = LabelledImages(store, split, rows, View(SIDE, CROP), torch.device("cpu"))
+    subject = judged(store, write_student(tmp_path / "student"), LocalContext(tmp_path / "work"))
+    images = LabelledImages(subject, split, rows)
     order = list(training_rows(len(images), 8, 3, seed=5))
     mirrored = 0
     for (crops, labels), chosen in zip(images.shown(8, 3, seed=5), order, strict=True):

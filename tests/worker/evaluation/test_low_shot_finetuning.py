@@ -6,12 +6,11 @@ import pytest
 import torch
 
 from tests.worker.evaluation.attempts import interrupted, metrics
-from tests.worker.evaluation.plain_colours import CROP, SIDE, coloured_split, coloured_store, write_student
+from tests.worker.evaluation.plain_colours import coloured_split, coloured_store, judged, write_student
 from worker.config.probe import LowShotProtocol
 from worker.data.store import ImageStore
 from worker.evaluation.low_shot_finetuning import low_shot_finetuning
 from worker.evaluation.score import Outcome
-from worker.evaluation.taps import View
 from worker.stages.contract import Stopped
 from worker.stages.standalone import LocalContext
 
@@ -26,7 +25,7 @@ def store(tmp_path: Path) -> ImageStore:
 def low_shot(store: ImageStore, path: Path, stop_after: int | None = None, **protocol: Any) -> dict[str, Outcome]:  # noqa: ANN401
     asked = LowShotProtocol(**{"shares": (0.1, 1.0), "seeds": (0,), "steps": 3, "lr": 0.02, **protocol})
     student, context = write_student(path / "student"), LocalContext(path / "work", stop_after=stop_after)
-    return low_shot_finetuning(asked, student, store, coloured_split(store), View(SIDE, CROP), CPU, "fp32", context)
+    return low_shot_finetuning(asked, judged(store, student, context), coloured_split(store))
 
 
 def test_low_shot_has_a_column_for_each_share(tmp_path: Path, store: ImageStore) -> None:
@@ -70,7 +69,7 @@ def test_low_shot_goes_on_where_it_was_stopped(tmp_path: Path, store: ImageStore
     asked = LowShotProtocol(shares=(0.1, 1.0), seeds=(0, 1), steps=3, lr=0.02)
 
     def work(context: LocalContext) -> dict[str, Outcome]:
-        return low_shot_finetuning(asked, student, store, split, View(SIDE, CROP), CPU, "fp32", context)
+        return low_shot_finetuning(asked, judged(store, student, context), split)
 
     straight = LocalContext(tmp_path / "straight")
     whole, (found, contexts) = work(straight), interrupted(work, tmp_path, looks)
@@ -92,7 +91,7 @@ def test_low_shot_of_another_checkpoint_starts_afresh(tmp_path: Path, store: Ima
     asked, split = LowShotProtocol(shares=(0.1, 1.0), seeds=(0,), steps=3, lr=0.02), coloured_split(store)
     contexts = [LocalContext(tmp_path / name, resume_from=tmp_path / "work") for name in ("same", "next")]
     for context, student in zip(contexts, (tmp_path / "student", other), strict=True):
-        low_shot_finetuning(asked, student, store, split, View(SIDE, CROP), CPU, "fp32", context)
+        low_shot_finetuning(asked, judged(store, student, context), split)
     assert contexts[0].messages == ["Resumed after step 3 of 3."]
     assert len(contexts[1].messages) == 1
     assert "starting afresh" in contexts[1].messages[0]

@@ -9,14 +9,13 @@ from torch import nn
 
 from models.checkpoint import load_classifier
 from tests.worker.evaluation.attempts import interrupted, metrics
-from tests.worker.evaluation.plain_colours import CROP, SIDE, coloured_split, coloured_store, write_student
+from tests.worker.evaluation.plain_colours import CROP, coloured_split, coloured_store, judged, write_student
 from worker.config.probe import NonlinearProtocol
 from worker.config.reasons import Reason
 from worker.data.store import ImageStore
 from worker.evaluation.frozen_layers import FrozenLayers
 from worker.evaluation.nonlinear import run_nonlinear
 from worker.evaluation.score import Outcome
-from worker.evaluation.taps import View
 from worker.stages.contract import StageError, Stopped
 from worker.stages.standalone import LocalContext
 
@@ -44,7 +43,7 @@ def probe(
     asked = NonlinearProtocol(
         **{"seeds": (0,), "epochs": 2, "training_batch": 16, "width": 16, "crops": 1, "batch": 32, **protocol}
     )
-    return run_nonlinear(asked, student, store, coloured_split(store), View(SIDE, crop), CPU, "fp32", context)
+    return run_nonlinear(asked, judged(store, student, context, crop), coloured_split(store))
 
 
 def test_every_column_of_a_student_with_a_classifier(tmp_path: Path, store: ImageStore, student: Path) -> None:
@@ -193,7 +192,7 @@ def test_the_state_of_other_labels_is_left_aside(tmp_path: Path, store: ImageSto
     split = coloured_split(store)
     swapped = replace(split, labels=(split.labels + 1) % 3)
     asked = NonlinearProtocol(columns=("conv5",), seeds=(0,), epochs=2, training_batch=16, width=16, crops=1, batch=32)
-    run_nonlinear(asked, student, store, swapped, View(SIDE, CROP), CPU, "fp32", context)
+    run_nonlinear(asked, judged(store, student, context), swapped)
     assert any("starting afresh" in message for message in context.messages)
 
 
@@ -226,7 +225,5 @@ def test_outcomes_are_those_of_the_held_out_images(tmp_path: Path, store: ImageS
     split = coloured_split(store)
     swapped = replace(split, labels=np.where(split.held_out, (split.labels + 1) % 3, split.labels))
     asked = NonlinearProtocol(columns=("conv1",), seeds=(0,), epochs=25, training_batch=16, width=16, crops=1)
-    found = run_nonlinear(
-        asked, student, store, swapped, View(SIDE, CROP), CPU, "fp32", LocalContext(tmp_path / "work")
-    )
+    found = run_nonlinear(asked, judged(store, student, LocalContext(tmp_path / "work")), swapped)
     assert found["conv1"].right.mean() < 0.1  # taught right, judged by wrong labels
