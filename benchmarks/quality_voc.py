@@ -72,9 +72,9 @@ def _detection(*, gpu: bool) -> VocDetectionProtocol:
         max_side=640,
         proposals_source="grid",
         proposals=1000 if gpu else 500,
-        iterations=800 if gpu else 300,
+        iterations=800 if gpu else 1500,
         batch=4 if gpu else 2,
-        lr=0.004 if gpu else 0.002,
+        lr=0.004,
         width=1024 if gpu else 256,
     )
 
