@@ -27,7 +27,8 @@ serve: $(STAMP) ## Keep the service up on 127.0.0.1:8000, its data in ./data (PO
 
 quality: $(STAMP) ## Train and probe the paper's methods on one folder (DATA=/some/folder MINUTES=10)
 	@test -n '$(DATA)' || { echo 'Say which images: make quality DATA=/some/folder'; exit 1; }
-	$(BIN)/python -m benchmarks.quality --data '$(DATA)' --budget $(MINUTES) --out quality-output $(if $(VOC),--voc '$(VOC)')
+	$(BIN)/python -m benchmarks.quality --data '$(DATA)' --budget $(MINUTES) --out quality-output $(if $(VOC),--voc '$(VOC)') \
+		$(if $(HELD_OUT),--held-out $(HELD_OUT)) $(if $(NETWORKS),--networks $(NETWORKS))
 
 test: $(STAMP) ## Run every test, against a real PostgreSQL and Valkey
 	$(BIN)/python -m pytest
