@@ -165,7 +165,7 @@ REGISTRATIONS: dict[StageName, StageSpec] = {
 EVALUATIONS: dict[StageName, StageSpec] = {
     StageName.probe: StageSpec(
         name=StageName.probe,
-        code_version=3,
+        code_version=4,
         inputs={"store": _STORE, "checkpoint": _CHECKPOINT},
         outputs={"evaluation": ArtifactKind.evaluation},
     ),

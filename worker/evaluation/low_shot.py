@@ -1,6 +1,6 @@
 """Linear probes that may learn from a share of the labels only."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -19,7 +19,8 @@ from worker.evaluation.taps import tap_shapes
 def low_shot_linear(protocol: LowShotProtocol, subject: Subject, split: ProbeSplit) -> dict[str, Outcome]:
     """Columns `linear_<tap>_<share>`. Each seed draws its own images; batch norm knows only these."""
     shapes = tap_shapes(subject.record.backbone, protocol.taps, subject.view.crop, protocol.max_dims)
-    needed = _needed(protocol, split)
+    drawn = {share: _drawn(split, subject.store.paths, share, protocol.seeds) for share in protocol.shares}
+    needed = np.logical_or.reduce([split.held_out, *(rows for by_seed in drawn.values() for rows in by_seed)])
     probes = len(shapes) * len(protocol.shares) * len(protocol.seeds)
     steps = Steps(subject.batches(split.images[needed]) + probes * protocol.epochs, subject.context)
     network = subject.network()
@@ -27,18 +28,14 @@ def low_shot_linear(protocol: LowShotProtocol, subject: Subject, split: ProbeSpl
     features = subject.features(network, split.images[needed], shapes, protocol.resize, steps)
     unchanged = network.digest() == before
     return {
-        f"linear_{tap}_{share:g}": _outcome(protocol, features[tap], split, needed, share, steps, unchanged)
+        f"linear_{tap}_{share:g}": _outcome(protocol, features[tap], split, needed, drawn[share], steps, unchanged)
         for tap in shapes
         for share in protocol.shares
     }
 
 
-def _needed(protocol: LowShotProtocol, split: ProbeSplit) -> NDArray[np.bool_]:
-    """Images that judge, or teach in any of the probes."""
-    needed = split.held_out.copy()
-    for seed in protocol.seeds:
-        needed |= teaching_subset(split, max(protocol.shares), seed)
-    return needed
+def _drawn(split: ProbeSplit, paths: Sequence[str], share: float, seeds: Sequence[int]) -> list[NDArray[np.bool_]]:
+    return [teaching_subset(split, paths, share, seed) for seed in seeds]
 
 
 def _outcome(
@@ -46,15 +43,16 @@ def _outcome(
     features: Features,
     split: ProbeSplit,
     needed: NDArray[np.bool_],
-    share: float,
+    drawn: Sequence[NDArray[np.bool_]],
     after_epoch: Callable[[], None],
     trunk_unchanged: bool,
 ) -> Outcome:
+    """`needed` are the images that `features` are of; `drawn` those that teach, for each seed."""
     labels = torch.from_numpy(split.labels[needed])
     held = torch.from_numpy(np.flatnonzero(split.held_out[needed]))
     scores, taught = [], 0
-    for seed in protocol.seeds:
-        rows = torch.from_numpy(np.flatnonzero(teaching_subset(split, share, seed)[needed]))
+    for seed, chosen in zip(protocol.seeds, drawn, strict=True):
+        rows = torch.from_numpy(np.flatnonzero(chosen[needed]))
         seen = standardised(features, rows)
         probes = train_probes(seen, rows, labels[rows], len(split.classes), protocol.epochs, (seed,), after_epoch)
         scores.append(probes.scores(seen, held)[0])

@@ -61,7 +61,7 @@ class _LowShots:
     def _of_share(self, share: float) -> Outcome:
         protocol, taught = self._protocol, []
         for seed in protocol.seeds:
-            rows = teaching_subset(self._split, share, seed)
+            rows = teaching_subset(self._split, self._subject.store.paths, share, seed)
             name = f"finetune_{share:g}_{seed}"
             make = partial(self._judged, name, seed, rows)
             taught.append(self._journal.result(name, make, self._pulse, self._each))
