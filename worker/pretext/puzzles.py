@@ -136,11 +136,16 @@ class JigsawMaker:
         seen, corners = self._crops(images, plan)
         windows = self._planes(seen).unfold(2, self._tile, 1).unfold(3, self._tile, 1)
         in_cell = torch.stack([plan.cell // GRID, plan.cell % GRID], dim=-1) * self._cell
-        top, left = (
-            (corners[plan.source] + in_cell).unsqueeze(2).add(plan.offset).to(device, non_blocking=True).unbind(-1)
-        )
+        places = (corners[plan.source] + in_cell).unsqueeze(2) + plan.offset
+        turned = plan.mirrored[plan.source] & (self._config.min_scale == 1)
+        # What lies left in the mirrored image lies right in the image itself.
+        places[..., 1] = torch.where(turned[..., None], self._side - self._tile - places[..., 1], places[..., 1])
+        top, left = places.to(device, non_blocking=True).unbind(-1)
         source = plan.source.unsqueeze(-1).to(device, non_blocking=True)
-        tiles = windows[source, _planes_of(plan.colour).to(device, non_blocking=True), top, left].flatten(0, 1).float()
+        tiles = windows[source, _planes_of(plan.colour).to(device, non_blocking=True), top, left].flatten(0, 1)
+        if self._config.flip:
+            tiles = _mirrored(tiles, turned.flatten())
+        tiles = tiles.float()
         if not self._config.grey:
             return tiles
         grey = (plan.colour == Colour.grey).flatten().to(device, non_blocking=True)
@@ -195,13 +200,15 @@ class JigsawMaker:
         return shift + torch.randint(self._jitter + 1, (*colour.shape, 1, 2), generator=generator)
 
     def _crops(self, images: Tensor, plan: PuzzlePlan) -> tuple[Tensor, Tensor]:
-        """The images, mirrored and enlarged as drawn, and the corners of their crops: (N, 2) int64, on the CPU."""
+        """The images, mirrored and enlarged as drawn, and the corners of their crops: (N, 2) int64, on the CPU.
+
+        Where nothing is enlarged they come as they are: mirroring the tiles cut from them is cheaper.
+        """
         device = images.device
-        if self._config.flip:
-            chosen = plan.mirrored.nonzero().flatten().to(device, non_blocking=True)
-            images = images.index_copy(0, chosen, images[chosen].flip(-1))
         if self._config.min_scale == 1:
             return images, plan.crop.long()
+        if self._config.flip:
+            images = _mirrored(images.clone(), plan.mirrored)
         shown, corners = plan.shown.to(device, non_blocking=True), plan.crop.to(device, non_blocking=True)
         return resampled_squares(images, self._crop, shown, corners), torch.zeros_like(plan.crop, dtype=torch.int64)
 
@@ -235,6 +242,13 @@ def standardised(tiles: Tensor, std: float) -> Tensor:
     size = values.shape[1:]
     normalised = functional.layer_norm(values, size, weight=values.new_full(size, std), eps=FLATTEST**2)
     return normalised.view_as(tiles).contiguous(memory_format=torch.channels_last)
+
+
+def _mirrored(images: Tensor, chosen: Tensor) -> Tensor:
+    """Turns those that are `chosen`, bool (M,) on the CPU, left to right in place."""
+    rows = chosen.nonzero().flatten().to(images.device, non_blocking=True)
+    images[rows] = images[rows].flip(-1)
+    return images
 
 
 def _planes_of(colour: Tensor) -> Tensor:
