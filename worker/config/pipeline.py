@@ -171,7 +171,7 @@ EVALUATIONS: dict[StageName, StageSpec] = {
     ),
     StageName.transfer: StageSpec(
         name=StageName.transfer,
-        code_version=2,
+        code_version=3,
         inputs={"annotations": _port(ArtifactKind.annotated_store), "checkpoint": _CHECKPOINT},
         outputs={"evaluation": ArtifactKind.evaluation},
     ),

@@ -54,7 +54,10 @@ _COMPARED = {
     "weight_decay": "Weight decay",
     "width": "Width of fc6 and fc7",
     "batch_norm": "Batch norm:",
-    "ap": "Average precision:",
+}
+_RULES: dict[ApRule, str] = {
+    "voc07": "The AP is the mean of the interpolated precision at eleven recalls",
+    "all-point": "The AP is the area below the interpolated curve",
 }
 
 
@@ -324,4 +327,5 @@ def deviations(protocol: VocClassificationProtocol, classes: Sequence[str]) -> l
         asked, usual = getattr(protocol, name), getattr(published, name)
         if asked != usual:
             said.append(f"{what} {asked} instead of {usual}.")
+    said.append(f"{_RULES[protocol.ap]}; the published code's is the area below the curve as it is.")
     return said

@@ -242,11 +242,21 @@ def test_the_published_rate_halves_every_10_000_of_80_000() -> None:
 
 def test_deviations_name_what_differs_from_the_published_protocol() -> None:
     published = deviations(VocClassificationProtocol(), ["class"] * 20)
-    assert published == ["Photographs are resized to a longer side of 500 px first."]
+    whole, eleven = published
+    assert whole == "Photographs are resized to a longer side of 500 px first."
+    assert eleven == (
+        "The AP is the mean of the interpolated precision at eleven recalls; the published code's is the area below "
+        "the curve as it is."
+    )
+    assert deviations(VocClassificationProtocol(ap="all-point"), ["class"] * 20) == [
+        whole,
+        "The AP is the area below the interpolated curve; the published code's is the area below the curve as it is.",
+    ]
     said = deviations(VocClassificationProtocol(crop=96, iterations=500, mode="fc678"), ["class"] * 9)
     assert said[1:] == [
         "9 classes instead of 20.",
         "Trained layers: fc678 instead of all.",
         "Input side 96 instead of 227.",
         "Iterations: 500 instead of 80000.",
+        eleven,
     ]
