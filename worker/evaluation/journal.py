@@ -13,7 +13,8 @@ from worker.evaluation.pulse import Pulse
 from worker.stages.contract import Context, Stopped
 from worker.stages.resumable import load_state, save_state
 
-FORMAT = 2
+FORMAT = 3
+"""Of states, and of what a training draws and minimises: an earlier number's state would go on as something else."""
 SAVE_SECONDS = 60.0
 """At most so long a training goes unsaved; no effect on results."""
 
